@@ -1,0 +1,1 @@
+"""One module per Task state: parse, call the step, report."""

@@ -1,0 +1,1 @@
+"""One module per outside party; each translates foreign errors into ours at its boundary."""

@@ -1,0 +1,210 @@
+"""A HealthImaging data store as an `Origin`.
+
+Image sets are found by SearchImageSets and read by the native API, which allows twenty times as
+many frames a second as the store's DICOMweb (HealthImaging developer guide, "Endpoints and
+quotas"). Two things only DICOMweb has, and are asked of it: a study's issuer of the PatientID and
+its procedure codes, in one QIDO-RS search, and a series' metadata as DICOM JSON. SearchImageSets
+tells neither series descriptions nor how many instances a series has: those fields stay empty.
+"""
+
+import logging
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import IncompleteReadError
+
+from teleprefetch.adapters.dicomweb import checked_uid, newest_first
+from teleprefetch.adapters.dicomweb_service import DicomwebService, unzipped
+from teleprefetch.adapters.healthimaging_errors import translated
+from teleprefetch.adapters.retrying import RetryPolicy
+from teleprefetch.domain.dicom_json import is_same_patient
+from teleprefetch.domain.frame_content import transfer_syntax_of_image_frame
+from teleprefetch.domain.image_set_metadata import SeriesFrames, read_image_set_metadata
+from teleprefetch.domain.image_set_search import ImageSetRow, read_rows, studies_of
+from teleprefetch.errors import CorruptPayloadError, InvalidPayloadError, StudyNotFoundError
+from teleprefetch.model import (
+    Frame,
+    FrameEntry,
+    PatientKey,
+    SeriesMetadata,
+    SeriesPointer,
+    StudyRecord,
+)
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_medical_imaging.client import HealthImagingClient
+    from mypy_boto3_medical_imaging.type_defs import SearchByAttributeValueTypeDef
+
+_ROWS_AT_A_TIME: Final = 50  # SearchImageSets' maximum
+_PIECE_BYTES: Final = 1024 * 1024
+_MAX_FRAME_BYTES: Final = 512 * 1024 * 1024
+# "Endpoints and quotas": a metadata document has at most 50 MB, which can be raised.
+_MAX_ZIPPED_BYTES: Final = 64 * 1024 * 1024
+_MAX_METADATA_BYTES: Final = 256 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class HealthImagingOrigin:
+    """One data store; reads are retried, searches are not (the machine does that)."""
+
+    def __init__(
+        self,
+        datastore_id: str,
+        client: "HealthImagingClient",
+        dicomweb: DicomwebService,
+        *,
+        retries: RetryPolicy,
+    ) -> None:
+        """Know the data store; nothing is requested yet.
+
+        Args:
+            datastore_id: the data store.
+            client: one that does not retry by itself, with a connection for each thread.
+            dicomweb: the data store's DICOMweb service, which signs its requests.
+            retries: how reads are tried again.
+        """
+        self._datastore_id = datastore_id
+        self._client = client
+        self._dicomweb = dicomweb
+        self._retries = retries
+
+    def search_for_study(self, study_instance_uid: str) -> StudyRecord:
+        """The study with all its series.
+
+        Raises:
+            InvalidPayloadError: it is not a UID; nothing is asked.
+            StudyNotFoundError: the data store does not hold it.
+        """
+        checked_uid(study_instance_uid)
+        rows = [
+            row
+            for row in self._search({"DICOMStudyInstanceUID": study_instance_uid})
+            if row.tags.study_instance_uid == study_instance_uid
+        ]
+        if not rows:
+            raise StudyNotFoundError("study_instance_uid: not in the data store")
+        objects = self._dicomweb.search_for_studies(StudyInstanceUID=study_instance_uid)
+        return studies_of(rows, objects)[0]
+
+    def search_for_patient(self, patient: PatientKey) -> tuple[StudyRecord, ...]:
+        """Every study of the patient, newest first; none for a patient without an id."""
+        patient_id = patient.patient_id.strip()
+        if not patient_id:
+            return ()
+        rows = self._search({"DICOMPatientId": patient_id})
+        if not rows:
+            return ()
+        studies = studies_of(rows, self._dicomweb.search_for_studies(PatientID=patient_id))
+        return newest_first(one for one in studies if is_same_patient(patient, one.patient))
+
+    def retrieve_series_metadata(self, series: SeriesPointer) -> SeriesMetadata:
+        """The series' metadata and its frames, which are of the pointer's version.
+
+        DICOMweb knows no versions: `dicom_json` is of the latest one.
+
+        Raises:
+            InvalidPayloadError: the pointer names no image set.
+            StudyNotFoundError: the data store does not hold the image set, or the series in it.
+        """
+        image_set_id = _image_set_of(series)
+        read = self._retries.call(lambda: self._frames(series, image_set_id))
+        dicom_json = self._retries.call(
+            lambda: self._dicomweb.retrieve_series_metadata(
+                series.study_instance_uid, series.series_instance_uid, image_set_id=image_set_id
+            )
+        )
+        return SeriesMetadata(
+            series=series,
+            dicom_json=dicom_json,
+            frames=read.frames,
+            without_frames=read.without_frames,
+        )
+
+    def retrieve_frame(self, series: SeriesPointer, frame: FrameEntry) -> Frame:
+        """The frame as stored, in the transfer syntax that its content type and bytes tell.
+
+        Raises:
+            InvalidPayloadError: the pointer names no image set, or the entry no image frame.
+            StudyNotFoundError: the data store does not hold the frame, or not by itself.
+        """
+        image_set_id = _image_set_of(series)
+        if frame.image_frame_id is None:
+            raise InvalidPayloadError("image_frame_id: missing")
+        image_frame_id = frame.image_frame_id
+        return self._retries.call(lambda: self._frame(image_set_id, image_frame_id))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+        self._dicomweb.close()
+
+    def _search(self, value: "SearchByAttributeValueTypeDef") -> list[ImageSetRow]:
+        pages = self._client.get_paginator("search_image_sets").paginate(
+            datastoreId=self._datastore_id,
+            searchCriteria={"filters": [{"operator": "EQUAL", "values": [value]}]},
+            PaginationConfig={"PageSize": _ROWS_AT_A_TIME},
+        )
+        with translated("SearchImageSets"):
+            rows = [row for page in pages for row in read_rows(page)]
+        proper = [row for row in rows if row.has_proper_uids]
+        if len(proper) < len(rows):
+            _log.warning(
+                "search: left out %d image sets without proper UIDs", len(rows) - len(proper)
+            )
+        return proper
+
+    def _frames(self, series: SeriesPointer, image_set_id: str) -> SeriesFrames:
+        with translated("GetImageSetMetadata"):
+            answer = self._client.get_image_set_metadata(
+                datastoreId=self._datastore_id,
+                imageSetId=image_set_id,
+                versionId=str(series.version_id),
+            )
+            zipped = _read(answer["imageSetMetadataBlob"], _MAX_ZIPPED_BYTES, "image set metadata")
+        document = unzipped(zipped, max_bytes=_MAX_METADATA_BYTES, what="image set metadata")
+        read = read_image_set_metadata(document)
+        if read.study_instance_uid != series.study_instance_uid:
+            raise StudyNotFoundError("study_instance_uid: not that of the image set")
+        try:
+            return read.series[series.series_instance_uid]
+        except KeyError:
+            raise StudyNotFoundError("series_instance_uid: not in the image set") from None
+
+    def _frame(self, image_set_id: str, image_frame_id: str) -> Frame:
+        with translated("GetImageFrame"):
+            answer = self._client.get_image_frame(
+                datastoreId=self._datastore_id,
+                imageSetId=image_set_id,
+                imageFrameInformation={"imageFrameId": image_frame_id},
+            )
+            content = _read(answer["imageFrameBlob"], _MAX_FRAME_BYTES, "frame")
+        # The service leaves the content type out where the stored syntax is its own (.202).
+        content_type = answer.get("contentType") or "image/jph"
+        return Frame(
+            content=content,
+            transfer_syntax_uid=transfer_syntax_of_image_frame(content, content_type),
+        )
+
+
+def _image_set_of(series: SeriesPointer) -> str:
+    if series.image_set_id is None:
+        raise InvalidPayloadError("image_set_id: missing")
+    return series.image_set_id
+
+
+def _read(body: "StreamingBody", max_bytes: int, what: str) -> bytes:
+    """A streamed body, which must be as long as announced."""
+    pieces: list[bytes] = []
+    left = max_bytes
+    with closing(body):
+        try:
+            while piece := body.read(_PIECE_BYTES):
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:
+                    raise CorruptPayloadError(f"{what}: too long")
+        except IncompleteReadError as error:
+            raise CorruptPayloadError(f"{what}: shorter than announced") from error
+    return b"".join(pieces)

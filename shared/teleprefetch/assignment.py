@@ -1,0 +1,92 @@
+"""The values of an assignment: what the worklist says, and the notice that answers it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from teleprefetch.dicom import DicomUid
+from teleprefetch.model import Instant, OriginId, Priority, Slug, StudyWarmth, Value
+from teleprefetch.prefetch import digest_of
+
+
+class StudyAssigned(Value):
+    """The detail of the worklist's event `Study Assigned`.
+
+    `deadline_at` is when the notice goes out at the latest; without it the pipeline's own
+    setting counts from the event's time.
+    """
+
+    schema_version: Literal["1"]
+    assignment_id: Slug
+    origin_id: OriginId
+    study_instance_uid: DicomUid
+    reading_location: Slug
+    priority: Priority = "high"
+    deadline_at: Instant | None = None
+
+
+class AssignmentAddress(Value):
+    """What a notice needs of an assignment, each by itself where the whole cannot be read."""
+
+    assignment_id: Slug | None = None
+    origin_id: OriginId | None = None
+    study_instance_uid: DicomUid | None = None
+    reading_location: Slug | None = None
+
+
+class Assignment(Value):
+    """An admitted assignment; `wait_s` is how long the notice may wait for proof.
+
+    `is_first` is False for a second event about an assignment that another execution handles.
+    """
+
+    assignment_id: Slug
+    prefetch_id: Slug
+    origin_id: OriginId
+    study_instance_uid: DicomUid
+    reading_location: Slug
+    priority: Priority
+    deadline_at: Instant
+    wait_s: int = Field(ge=0)
+    is_first: bool
+
+
+class PriorWarmth(Value):
+    """One prior in the notice: where it ranks and why, and whether it is beside the reader."""
+
+    study_instance_uid: DicomUid
+    rank: int = Field(ge=1)
+    score: float
+    reasons: tuple[str, ...]
+    warm: Literal["warm", "partial", "cold", "left out"]
+    frames_planned: int = Field(default=0, ge=0)
+    frames_verified: int = Field(default=0, ge=0)
+    problem: str = ""
+
+
+NoticeReason = Literal["warm", "partial", "cold"]
+
+
+class Notice(Value):
+    """What releases an assignment to its reader; there is one for each assignment.
+
+    `reason` is what is proven at that instant and `why` says it in words: what is lacking, and
+    what failed. A field of the assignment that could not be read is None.
+    """
+
+    assignment_id: Slug
+    prefetch_id: Slug
+    origin_id: OriginId | None
+    study_instance_uid: DicomUid | None
+    reading_location: Slug | None
+    reason: NoticeReason
+    why: str
+    released_at: Instant
+    deadline_at: Instant | None
+    current: StudyWarmth | None
+    priors: tuple[PriorWarmth, ...]
+
+
+def prefetch_id_of_assignment(assignment_id: str) -> str:
+    """The name of the prefetch that an assignment asks for."""
+    return "assigned-" + digest_of(assignment_id)

@@ -1,0 +1,197 @@
+"""What the steps and the node need of the outside world; each has an adapter and a fake."""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from teleprefetch.assignment import Assignment, Notice
+from teleprefetch.model import (
+    AnyValue,
+    Frame,
+    FrameEntry,
+    ObjectPointer,
+    PatientKey,
+    SeriesMetadata,
+    SeriesPointer,
+    StudyRecord,
+    WarmReport,
+)
+from teleprefetch.prefetch import Outcome
+
+
+class Origin(Protocol):
+    """An archive that is searched and read; every method may raise the origin errors.
+
+    AccessDeniedError, OriginThrottledError, OriginUnavailableError and CorruptPayloadError are
+    common to all methods and not repeated below.
+    """
+
+    def search_for_study(self, study_instance_uid: str) -> StudyRecord:
+        """The study with all its series; only searches are made.
+
+        Raises:
+            StudyNotFoundError: the archive does not hold it.
+        """
+
+    def search_for_patient(self, patient: PatientKey) -> tuple[StudyRecord, ...]:
+        """Every study of the patient with its series, newest first; empty if there is none.
+
+        Answers that are not this patient's by the archive's own words are left out: an archive
+        may match more loosely than it was asked to.
+        """
+
+    def retrieve_series_metadata(self, series: SeriesPointer) -> SeriesMetadata:
+        """The series' metadata and its frames.
+
+        Raises:
+            StudyNotFoundError: the archive does not hold the series.
+        """
+
+    def retrieve_frame(self, series: SeriesPointer, frame: FrameEntry) -> Frame:
+        """The frame's bytes as stored, never transcoded.
+
+        Raises:
+            StudyNotFoundError: the archive does not hold the frame.
+        """
+
+
+class Documents(Protocol):
+    """Where plans and other documents live that are too big, or too personal, for a state."""
+
+    def put(self, key: str, document: AnyValue) -> ObjectPointer:
+        """Write a document; the pointer to it."""
+
+    def get(self, pointer: ObjectPointer, kind: type[AnyValue]) -> AnyValue:
+        """Read a document.
+
+        Raises:
+            OriginUnavailableError: it is not there, or not yet.
+            CorruptPayloadError: it is cut short or of another kind.
+        """
+
+    def get_bytes(self, pointer: ObjectPointer) -> bytes:
+        """Read an object that somebody else wrote; raises as `get` does when it is missing."""
+
+
+class Tasks(Protocol):
+    """The waiting tasks of Step Functions, answered by token."""
+
+    def succeed(self, task_token: str, output: dict[str, Any]) -> bool:
+        """Answer a task; False if nobody waits for the token any more."""
+
+    def fail(self, task_token: str, *, error: str, cause: str) -> bool:
+        """Fail a task; False if nobody waits for the token any more."""
+
+    def heartbeat(self, task_token: str) -> bool:
+        """Say that work goes on; False if nobody waits for the token any more."""
+
+
+class Executions(Protocol):
+    """Starts `prefetch` executions."""
+
+    def start(self, name: str, state: dict[str, Any]) -> bool:
+        """Start an execution; False if one of that name ended, or runs with another input.
+
+        Raises:
+            OriginThrottledError: Step Functions asks to slow down.
+        """
+
+
+class Orders(Protocol):
+    """One node's queue of orders, from the node's side."""
+
+    def receive(self, *, wait_s: float) -> "tuple[ReceivedOrder, ...]":
+        """The next orders, invisible to others until their visibility ends; may be empty."""
+
+    def extend(self, receipt: str, *, visibility_s: int) -> None:
+        """Keep an order invisible for that long from now."""
+
+    def delete(self, receipt: str) -> None:
+        """Take an order off the queue for good."""
+
+
+class ReceivedOrder(Protocol):
+    """An order as it came off the queue."""
+
+    @property
+    def body(self) -> str:
+        """The message, JSON text."""
+
+    @property
+    def receipt(self) -> str:
+        """What `extend` and `delete` need."""
+
+
+class Progress(Protocol):
+    """Where nodes report how far an order is."""
+
+    def report(self, report: WarmReport) -> None:
+        """Record a report; an older one never replaces a newer."""
+
+    def reports(self, prefetch_id: str) -> tuple[WarmReport, ...]:
+        """The last report of each node for a prefetch."""
+
+
+class Events(Protocol):
+    """The event bus."""
+
+    def publish(self, detail_type: str, detail: dict[str, Any]) -> None:
+        """Put one event on the bus.
+
+        Raises:
+            OriginUnavailableError: the bus did not take it.
+        """
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def __call__(self) -> datetime:
+        """Now, aware."""
+
+
+class ImageSets(Protocol):
+    """HealthImaging's image sets, which events and manifests name by id alone."""
+
+    def study_of(self, image_set_id: str) -> str:
+        """The StudyInstanceUID of what an image set holds at its latest version.
+
+        Raises:
+            StudyNotFoundError: there is no such image set any more.
+            OriginUnavailableError: it is still being processed (409), or the service is down.
+        """
+
+
+class Outcomes(Protocol):
+    """How each import event and each prefetch ended."""
+
+    def record(self, outcome: Outcome) -> Outcome:
+        """The outcome that stands for the subject: this one, unless one stands already.
+
+        Only `failed` gives way, since a replay may still succeed.
+        """
+
+    def outcome(self, subject: str) -> Outcome | None:
+        """The outcome that stands, if any."""
+
+
+class Assignments(Protocol):
+    """Assignments and their notices."""
+
+    def admit(self, assignment: Assignment, *, execution_id: str) -> str:
+        """The execution that handles the assignment: this one, or the one that came first."""
+
+    def claim_notice(self, notice: Notice, *, now: datetime) -> Notice | None:
+        """The notice to publish, or None if it is published or another is about to.
+
+        The first notice claimed is kept; a later caller that finds it unpublished, because its
+        claimant died, gets that one, never a second.
+        """
+
+    def notice_published(self, assignment_id: str, *, at: datetime) -> None:
+        """Say that the claimed notice is out."""
+
+    def drop_claim(self, assignment_id: str) -> None:
+        """Let another try at once: the claimed notice could not be published."""
+
+    def notice(self, assignment_id: str) -> Notice | None:
+        """The notice of an assignment, if it was released."""

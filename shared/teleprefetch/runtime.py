@@ -1,0 +1,141 @@
+"""The composition root of the functions: settings, clients and adapters, each made once.
+
+Nothing here runs at import but the logger: a client is made when a function first asks for it.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from botocore.config import Config
+
+from teleprefetch.adapters.dynamodb import DynamoAssignments, DynamoOutcomes, DynamoProgress
+from teleprefetch.adapters.events import EventBridgeEvents
+from teleprefetch.adapters.image_sets import HealthImagingImageSets
+from teleprefetch.adapters.origins import open_origins
+from teleprefetch.adapters.s3 import S3Documents
+from teleprefetch.adapters.step_functions import StepFunctionsExecutions, StepFunctionsTasks
+from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
+from teleprefetch.ports import ImageSets, Origin
+from teleprefetch.settings import HealthImagingOrigin, PipelineSettings, from_environment
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_medical_imaging.client import HealthImagingClient
+
+logger = Logger(service="teleprefetch")
+metrics = Metrics(namespace="Teleprefetch", service="teleprefetch")
+
+# The machine's Retry is the one layer that waits for minutes; this one rides out a lost packet.
+_CLIENTS = Config(
+    connect_timeout=3,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=50,
+)
+
+
+def now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+@cache
+def settings() -> PipelineSettings:
+    """The settings, from the environment.
+
+    Raises:
+        InvalidPayloadError: a variable is missing or breaks its contract.
+    """
+    return from_environment(PipelineSettings, os.environ)
+
+
+@cache
+def origins() -> Mapping[str, Origin]:
+    """Every archive, by its id."""
+    return open_origins(settings().origins)
+
+
+@cache
+def image_sets() -> Mapping[str, ImageSets]:
+    """The data stores among the archives, by their id."""
+    return {
+        origin_id: HealthImagingImageSets(_medical_imaging(origin.region), origin_id)
+        for origin_id, origin in settings().origins.items()
+        if isinstance(origin, HealthImagingOrigin)
+    }
+
+
+@cache
+def documents() -> S3Documents:
+    """The documents bucket."""
+    return S3Documents(boto3.client("s3", config=_CLIENTS), settings().documents_bucket)
+
+
+@cache
+def executions() -> StepFunctionsExecutions:
+    """The `prefetch` machine."""
+    client = boto3.client("stepfunctions", config=_CLIENTS)
+    return StepFunctionsExecutions(client, settings().prefetch_machine_arn)
+
+
+@cache
+def tasks() -> StepFunctionsTasks:
+    """The waiting tasks."""
+    return StepFunctionsTasks(boto3.client("stepfunctions", config=_CLIENTS))
+
+
+@cache
+def events() -> EventBridgeEvents:
+    """The event bus."""
+    return EventBridgeEvents(boto3.client("events", config=_CLIENTS), settings().event_bus_name)
+
+
+@cache
+def outcomes() -> DynamoOutcomes:
+    """The outcomes in the table."""
+    return DynamoOutcomes(*_table())
+
+
+@cache
+def progress() -> DynamoProgress:
+    """The nodes' reports in the table."""
+    return DynamoProgress(*_table())
+
+
+@cache
+def assignments() -> DynamoAssignments:
+    """The assignments and notices in the table."""
+    return DynamoAssignments(*_table())
+
+
+def rules() -> SiteRules:
+    """The site's rules of relevance."""
+    return DEFAULT_RULES
+
+
+def forget() -> None:
+    """Drop everything made so far, so that the next caller reads the environment anew."""
+    for made in (
+        settings, origins, image_sets, documents, executions, tasks, events,
+        outcomes, progress, assignments, _dynamodb, _medical_imaging,
+    ):  # fmt: skip
+        made.cache_clear()
+
+
+def _table() -> "tuple[DynamoDBClient, str, int]":
+    return _dynamodb(), settings().table_name, settings().records_kept_days
+
+
+@cache
+def _dynamodb() -> "DynamoDBClient":
+    return boto3.client("dynamodb", config=_CLIENTS)
+
+
+@cache
+def _medical_imaging(region: str) -> "HealthImagingClient":
+    return boto3.client("medical-imaging", region_name=region, config=_CLIENTS)
