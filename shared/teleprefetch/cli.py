@@ -60,6 +60,9 @@ def demo(
     deadline_s: Annotated[
         float, typer.Option(min=6, help="How long the notice may wait, in seconds.")
     ] = 45,
+    scale: Annotated[
+        float, typer.Option(min=0.05, max=4, help="How much of the made-up studies to make.")
+    ] = 1,
     bandwidth_mbit: Annotated[
         float | None, typer.Option(min=0.1, help="Limit the data store's link, in Mbit/s.")
     ] = None,
@@ -87,6 +90,7 @@ def demo(
         study_instance_uid=study,
         dicomweb_url=url,
         deadline_s=deadline_s,
+        scale=scale,
         bandwidth_mbit_s=bandwidth_mbit,
         kill_node=kill_node,
     )

@@ -90,7 +90,11 @@ class PipelineSettings(Value):
 
 
 class NodeSettings(Value):
-    """The settings of a node; each field is an environment variable of that name."""
+    """The settings of a node; each field is an environment variable of that name.
+
+    `origin_patience_s` is how long one frame or one series' metadata is asked for again while an
+    archive throttles or is away.
+    """
 
     node: Slug
     queue_url: BaseUrl
@@ -104,6 +108,7 @@ class NodeSettings(Value):
     fetch_concurrency: int = Field(default=16, gt=0, le=256)
     heartbeat_s: float = Field(default=10, gt=0)
     visibility_s: int = Field(default=30, gt=0)
+    origin_patience_s: float = Field(default=300, gt=0)
     verify_pixels: bool = True
 
 

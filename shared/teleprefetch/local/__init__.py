@@ -1,0 +1,1 @@
+"""The stack on one machine: moto for AWS, a HealthImaging stand-in, sample studies."""

@@ -1,0 +1,194 @@
+"""The demo: a study arrives, its priors are warmed, and only then its notice goes out.
+
+It does what the world around the pipeline does - modality, worklist, viewer - and watches.
+"""
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+
+from teleprefetch import runtime
+from teleprefetch.adapters.origins import open_origins
+from teleprefetch.assignment import Notice, prefetch_id_of_assignment
+from teleprefetch.errors import OriginUnavailableError
+from teleprefetch.local import demo_input
+from teleprefetch.local.comparing import Claim, Comparison, NodeReader, compare
+from teleprefetch.local.demo_input import DemoInput
+from teleprefetch.local.demo_result import DemoResult, result_of
+from teleprefetch.local.demo_telling import DemoTelling
+from teleprefetch.local.demo_view import DemoView
+from teleprefetch.local.stack import DATASTORE_ID, LOCATION, LocalStack, StackOptions
+from teleprefetch.local.watching import Watch
+from teleprefetch.model import SeriesPointer
+from teleprefetch.prefetch import Outcome
+
+ASSIGNMENT_ID: Final = "demo-1"
+PREFETCH_ID: Final = prefetch_id_of_assignment(ASSIGNMENT_ID)
+_AFTER_DEADLINE_S: Final = 15
+_RESUMED_WITHIN_S: Final = 120
+_LOOK_EVERY_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What to demonstrate on, and how long the notice may wait.
+
+    `kill_node` kills the node once a third of the frames is warm, and starts it again when the
+    notice is out. `bandwidth_mbit_s` limits the data store's link.
+    """
+
+    dicom: Path | None = None
+    study_instance_uid: str | None = None
+    dicomweb_url: str | None = None
+    deadline_s: float = 45
+    scale: float = 1
+    bandwidth_mbit_s: float | None = None
+    kill_node: bool = False
+
+
+def run_demo(options: DemoOptions, view: DemoView) -> DemoResult:
+    """Run the pipeline end to end, and compare what the node holds with the archive.
+
+    Raises:
+        InvalidPayloadError: an option, or a file, is not what it should be.
+        StudyNotFoundError: the study is not in the archive.
+        OriginUnavailableError: the import failed, or no notice came.
+    """
+    began = time.monotonic()
+    with contextlib.ExitStack() as opening:
+        folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="teleprefetch-")))
+        given = _input(options, folder)
+        stack = opening.enter_context(LocalStack(_stack_options(options)))
+        telling = DemoTelling(view, PREFETCH_ID)
+        watch = opening.enter_context(
+            Watch(telling, prefetch_id=PREFETCH_ID, machines=_machines(stack))
+        )
+        if options.dicomweb_url is None:
+            _import(given)
+        _assign(given, options, view)
+        notice = _notice(options, stack, watch)
+        telling.notice(notice)
+        outcome = _outcome(stack)
+        telling.warmed()
+        asked = stack.data_store.request_log.count("GetImageFrame")
+        comparison = _compare(stack)
+        view.verification(compared=comparison.compared, differing=len(comparison.differing))
+        return result_of(
+            notices=watch.notices,
+            outcome=outcome,
+            proof=telling.proof(),
+            reports=telling.reports,
+            comparison=comparison,
+            frame_requests=asked if options.dicomweb_url is None else None,
+            seconds=time.monotonic() - began,
+        )
+
+
+def _input(options: DemoOptions, folder: Path) -> DemoInput:
+    if options.dicomweb_url is not None:
+        return demo_input.of_archive(options.dicomweb_url, options.study_instance_uid)
+    if options.dicom is not None:
+        return demo_input.of_folder(options.dicom, options.study_instance_uid)
+    today = datetime.now(UTC).date()
+    return demo_input.made_up(folder / "samples", today=today, scale=options.scale)
+
+
+def _stack_options(options: DemoOptions) -> StackOptions:
+    limit = options.bandwidth_mbit_s
+    return StackOptions(
+        dicomweb_url=options.dicomweb_url,
+        bandwidth_bps=None if limit is None else int(limit * 1_000_000),
+    )
+
+
+def _machines(stack: LocalStack) -> dict[str, str]:
+    return {
+        name: stack.aws.outputs[f"{name.capitalize()}MachineArn"]
+        for name in ("import", "prefetch", "assignment")
+    }
+
+
+def _import(given: DemoInput) -> None:
+    s3, client = boto3.client("s3"), boto3.client("medical-imaging")
+    demo_input.import_files(given.history, name="history", s3=s3, client=client)
+    demo_input.import_files(given.current, name="current", s3=s3, client=client)
+
+
+def _assign(given: DemoInput, options: DemoOptions, view: DemoView) -> None:
+    now = datetime.now(UTC)
+    deadline_at = now + timedelta(seconds=options.deadline_s)
+    detail = {
+        "schema_version": "1",
+        "assignment_id": ASSIGNMENT_ID,
+        "origin_id": DATASTORE_ID if options.dicomweb_url is None else "archive",
+        "study_instance_uid": given.study_instance_uid,
+        "reading_location": LOCATION,
+        "priority": "high",
+        "deadline_at": deadline_at.isoformat(),
+    }
+    view.assigned(at=now, deadline=deadline_at)
+    boto3.client("events").put_events(
+        Entries=[
+            {"Source": "worklist", "DetailType": "Study Assigned", "Detail": json.dumps(detail)}
+        ]
+    )
+
+
+def _notice(options: DemoOptions, stack: LocalStack, watch: Watch) -> Notice:
+    """The notice; on the way there the node may be killed."""
+    to_be_killed = options.kill_node
+    for _ in _looking(options.deadline_s + _AFTER_DEADLINE_S):
+        if watch.notices:
+            return watch.notices[0]
+        if to_be_killed and _is_third_warm():
+            stack.node.kill()
+            to_be_killed = False
+    raise OriginUnavailableError("notice: none came, not even after the deadline")
+
+
+def _is_third_warm() -> bool:
+    reports = runtime.progress().reports(PREFETCH_ID)
+    return any(3 * report.frames_warmed > report.frames_planned > 0 for report in reports)
+
+
+def _outcome(stack: LocalStack) -> Outcome:
+    """How the prefetch ended; a node that died is started again, as its supervisor would."""
+    if not stack.node.is_running:
+        stack.node.start()
+    for _ in _looking(_RESUMED_WITHIN_S):
+        if outcome := runtime.outcomes().outcome(PREFETCH_ID):
+            return outcome
+    raise OriginUnavailableError("prefetch: has no outcome")
+
+
+def _looking(within_s: float) -> Iterator[None]:
+    ends = time.monotonic() + within_s
+    while time.monotonic() < ends:
+        yield
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _compare(stack: LocalStack) -> Comparison:
+    """Every frame that the node claims, against the archive's own."""
+    claims = [_claim(held) for held in stack.node.holdings()["series"]]
+    with contextlib.closing(NodeReader(stack.node.url)) as node:
+        origins = open_origins(runtime.settings().origins)
+        with contextlib.closing(origins):
+            return compare(claims, node=node, origins=origins)
+
+
+def _claim(held: dict[str, Any]) -> Claim:
+    pointer = {name: held[name] for name in SeriesPointer.model_fields}
+    return Claim(
+        origin_id=held["origin_id"],
+        series=SeriesPointer.parse(pointer, at="warm"),
+        frames_verified=held["frames_verified"],
+    )

@@ -1,0 +1,152 @@
+"""The stack under what a site really sees: duplicates, throttling, deletions, odd files."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pydicom
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
+
+from teleprefetch import runtime
+from teleprefetch.local.stack import DATASTORE_ID, INPUT_BUCKET, OUTPUT_BUCKET
+from tests.waiting import until
+
+
+def test_an_import_of_history_warms_nothing_and_of_a_new_study_everything_it_needs(
+    site: Any,
+) -> None:
+    site.import_files(site.samples.history, "history")
+    assert site.stack.node.holdings()["series"] == []
+
+    site.import_files(site.samples.current, "current")
+
+    assert site.held(site.samples.study_instance_uid)
+    assert all(
+        series["frames_held"] == series["frames_verified"]
+        for series in site.stack.node.holdings()["series"]
+    )
+    [stranger] = site.samples.strangers
+    assert site.held(stranger) == []
+
+
+def test_an_assignment_of_a_warm_study_asks_for_no_frame_again(site: Any) -> None:
+    before = site.stack.data_store.request_log.count("GetImageFrame")
+
+    site.assign("warm-1", site.samples.study_instance_uid, seconds=40)
+
+    assert site.notice("warm-1").reason == "warm"
+    assert site.stack.data_store.request_log.count("GetImageFrame") == before
+
+
+def test_the_same_import_event_fifty_times_at_once_starts_nothing_twice(site: Any) -> None:
+    [job] = [
+        job
+        for job in boto3.client("medical-imaging").list_dicom_import_jobs(datastoreId=DATASTORE_ID)[
+            "jobSummaries"
+        ]
+        if job["jobName"] == "current"
+    ]
+    detail = {
+        "imagingVersion": "1.0",
+        "datastoreId": DATASTORE_ID,
+        "jobId": job["jobId"],
+        "jobName": "current",
+        "jobStatus": "COMPLETED",
+        "inputS3Uri": f"s3://{INPUT_BUCKET}/current/",
+        "outputS3Uri": f"s3://{OUTPUT_BUCKET}/",
+    }
+    prefetches = len(site.executions("Prefetch"))
+    frames = site.stack.data_store.request_log.count("GetImageFrame")
+
+    threads = [
+        threading.Thread(
+            target=site.send, args=("aws.medical-imaging", "Import Job Completed", detail)
+        )
+        for _ in range(50)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    site.quiet()
+
+    assert len(site.executions("Prefetch")) == prefetches
+    assert site.stack.data_store.request_log.count("GetImageFrame") == frames
+
+
+def test_nothing_personal_is_in_logs_states_and_names(site: Any) -> None:
+    header = pydicom.dcmread(site.samples.current[0], stop_before_pixels=True)
+    personal = [
+        str(header.PatientName),
+        str(header.PatientName.family_name),
+        str(header.PatientID),
+        str(header.PatientBirthDate),
+        str(header.AccessionNumber),
+        str(header.StudyDescription),
+    ]
+    told = [path.read_text() for path in site.stack.folder.glob("*.log")]
+    for machine in ("Import", "Prefetch", "Assignment"):
+        for execution in site.executions(machine):
+            told += [str(execution.get(part)) for part in ("input", "output", "cause")]
+            assert str(header.StudyInstanceUID) not in execution["name"]
+    logs = "".join(told[:2])
+
+    assert len(logs) > 1000
+    assert str(header.StudyInstanceUID) not in logs
+    assert [word for word in personal if any(word in text for text in told)] == []
+
+
+def test_an_archive_that_refuses_everything_for_a_while_is_waited_for(site: Any, tmp_path: Path
+) -> None:  # fmt: skip
+    studies = {path: str(pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID)
+               for path in site.samples.history}  # fmt: skip
+    uid = next(uid for uid in studies.values() if not site.held(uid))
+    site.stack.data_store.throttle_all(6)
+
+    site.assign("throttled-1", uid, seconds=55)
+
+    assert site.notice("throttled-1").reason == "warm"
+
+
+def test_a_deleted_image_set_is_gone_from_the_node(site: Any) -> None:
+    series = site.held(site.samples.study_instance_uid)[0]
+
+    boto3.client("medical-imaging").delete_image_set(
+        datastoreId=DATASTORE_ID, imageSetId=series["image_set_id"]
+    )
+
+    def is_gone() -> bool:
+        held = site.held(site.samples.study_instance_uid)
+        return series["image_set_id"] not in {one["image_set_id"] for one in held}
+
+    until(is_gone, "the purge")
+    site.quiet()
+    states = [outcome["state"]["S"] for outcome in _outcomes(site)]
+    assert "deleted" in states
+
+
+def test_a_file_that_is_no_dicom_and_a_study_without_pixels_end_in_outcomes(
+    site: Any, tmp_path: Path
+) -> None:
+    report = pydicom.dcmread(get_testdata_file("reportsi.dcm"))
+    report.PatientID = "another-patient"
+    report.StudyInstanceUID = generate_uid()
+    report.StudyDate = ""
+    report.save_as(tmp_path / "report.dcm")
+    (tmp_path / "text.dcm").write_text("not DICOM at all")
+
+    site.import_files(tuple(tmp_path.glob("*.dcm")), "odd")
+
+    assert len(site.held(report.StudyInstanceUID)) == 1
+    recorded = [outcome["document"]["S"] for outcome in _outcomes(site)]
+    assert any('"files_failed":1' in document for document in recorded)
+    site.assign("report-1", report.StudyInstanceUID, seconds=40)
+    assert site.notice("report-1").reason == "warm"
+    assert site.outcome_of_assignment("report-1").state == "none relevant"
+
+
+def _outcomes(site: Any) -> list[dict[str, Any]]:
+    items = boto3.client("dynamodb").scan(TableName=runtime.settings().table_name)["Items"]
+    return [item for item in items if item["sk"]["S"] == "OUTCOME"]
