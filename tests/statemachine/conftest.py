@@ -1,8 +1,11 @@
 """The shipped template, machines and handlers on moto; only the archive and the node are fakes."""
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -10,7 +13,7 @@ import pytest
 
 from teleprefetch import runtime
 from teleprefetch.assignment import Notice
-from teleprefetch.local.aws import LocalAws
+from teleprefetch.local.aws import TEMPLATE, LocalAws
 from teleprefetch.model import Plan, StudyWarmth, WarmOrder, WarmReport
 from teleprefetch.prefetch import Outcome
 from tests.builders import DATASTORE_ID, an_assigned_event
@@ -182,9 +185,12 @@ def _watch_notices() -> None:
     events.put_targets(Rule="seen", Targets=[{"Id": "seen", "Arn": arn}])
 
 
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Pipeline]:
-    with LocalAws(time_scale=0.01, log_path=tmp_path / "functions.log") as aws:
+@contextlib.contextmanager
+def _running(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, template: Path = TEMPLATE
+) -> Iterator[Pipeline]:
+    log_path = tmp_path / "functions.log"
+    with LocalAws(template=template, time_scale=0.01, log_path=log_path) as aws:
         boto3.client("s3").create_bucket(Bucket="output")
         aws.deploy({"DatastoreId": DATASTORE_ID, "ImportOutputBucket": "output"})
         _watch_notices()
@@ -194,3 +200,24 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Pipelin
             replaced.setattr(runtime, "origins", lambda: {DATASTORE_ID: pipeline.origin})
             replaced.setattr(runtime, "image_sets", lambda: image_sets)
             yield pipeline
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeline]:
+    with _running(monkeypatch, tmp_path) as pipeline:
+        yield pipeline
+
+
+@pytest.fixture
+def impatient_pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pipeline]:
+    """The same, but for a second of patience with a silent node instead of a minute."""
+    root = TEMPLATE.parent
+    for folder in ("statemachine", "functions"):
+        shutil.copytree(root / folder, tmp_path / folder)
+    template = Path(shutil.copy(TEMPLATE, tmp_path))
+    machine = tmp_path / "statemachine" / "prefetch.asl.json"
+    shipped = machine.read_text()
+    machine.write_text(shipped.replace('"HeartbeatSeconds": 60', '"HeartbeatSeconds": 1'))
+    assert machine.read_text() != shipped
+    with _running(monkeypatch, tmp_path, template) as pipeline:
+        yield pipeline

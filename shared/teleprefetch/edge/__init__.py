@@ -1,0 +1,1 @@
+"""The cache node beside the readers: a worker that warms and a server that serves."""

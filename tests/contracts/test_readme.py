@@ -1,0 +1,33 @@
+"""README says what is true: each setting is explained, and what it names exists."""
+
+import re
+from pathlib import Path
+
+from teleprefetch.cli import app
+from teleprefetch.settings import NodeSettings, PipelineSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_each_setting_is_explained() -> None:
+    for settings in (PipelineSettings, NodeSettings):
+        for name in settings.model_fields:
+            assert f"`{name.upper()}`" in README, name
+
+
+def test_each_command_it_shows_is_one() -> None:
+    shown = set(re.findall(r"uv run teleprefetch (\w+)", README))
+    commands = {
+        command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    assert shown <= commands
+    for module in re.findall(r"python -m (tests\.[\w.]+)", README):
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+
+
+def test_each_path_it_names_is_there() -> None:
+    paths = re.findall(r"`((?:shared|functions|statemachine|tests)/[\w/.]*)`", README)
+    assert paths
+    for path in paths:
+        assert (ROOT / path).exists(), path
