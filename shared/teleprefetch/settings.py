@@ -93,7 +93,8 @@ class NodeSettings(Value):
     """The settings of a node; each field is an environment variable of that name.
 
     `origin_patience_s` is how long one frame or one series' metadata is asked for again while an
-    archive throttles or is away.
+    archive throttles or is away. `viewer_path` is a folder of static files to serve beside the
+    studies, on the same origin.
     """
 
     node: Slug
@@ -110,6 +111,10 @@ class NodeSettings(Value):
     visibility_s: int = Field(default=30, gt=0)
     origin_patience_s: float = Field(default=300, gt=0)
     verify_pixels: bool = True
+    server_processes: int = Field(default=1, gt=0, le=64)
+    tls_certificate_path: str = ""
+    tls_key_path: str = ""
+    viewer_path: str = ""
 
 
 def from_environment(kind: type[AnyValue], environment: Mapping[str, str]) -> AnyValue:

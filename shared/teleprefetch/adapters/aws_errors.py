@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+)
 
 from teleprefetch.errors import (
     AccessDeniedError,
@@ -63,6 +68,8 @@ def in_our_words(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _ours(error, what) from error
+    except (NoCredentialsError, CredentialRetrievalError) as error:
+        raise AccessDeniedError(f"{what}: no credentials") from error
     except BotoCoreError as error:
         raise OriginUnavailableError(f"{what}: {type(error).__name__}") from error
 

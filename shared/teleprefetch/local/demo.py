@@ -74,7 +74,8 @@ def run_demo(options: DemoOptions, view: DemoView) -> DemoResult:
         if options.dicomweb_url is None:
             _import(given)
         _assign(given, options, view)
-        notice = _notice(options, stack, watch)
+        kill = _Kill(stack) if options.kill_node else None
+        notice = _notice(options, watch, kill)
         telling.notice(notice)
         outcome = _outcome(stack)
         telling.warmed()
@@ -88,6 +89,7 @@ def run_demo(options: DemoOptions, view: DemoView) -> DemoResult:
             reports=telling.reports,
             comparison=comparison,
             frame_requests=asked if options.dicomweb_url is None else None,
+            frames_unproven_at_kill=kill.frames_unproven if kill else None,
             seconds=time.monotonic() - began,
         )
 
@@ -142,15 +144,30 @@ def _assign(given: DemoInput, options: DemoOptions, view: DemoView) -> None:
     )
 
 
-def _notice(options: DemoOptions, stack: LocalStack, watch: Watch) -> Notice:
+class _Kill:
+    """Kills the node once, when a third of the assigned study is warm."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        self.frames_unproven: int | None = None
+
+    def when_due(self) -> None:
+        """Look, and kill if it is time; counts what was asked for and not yet proven."""
+        if self.frames_unproven is not None or not _is_third_warm():
+            return
+        held = self._stack.node.holdings()["series"]
+        self._stack.node.kill()
+        asked = self._stack.data_store.request_log.count("GetImageFrame")
+        self.frames_unproven = asked - sum(series["frames_held"] for series in held)
+
+
+def _notice(options: DemoOptions, watch: Watch, kill: _Kill | None) -> Notice:
     """The notice; on the way there the node may be killed."""
-    to_be_killed = options.kill_node
     for _ in _looking(options.deadline_s + _AFTER_DEADLINE_S):
         if watch.notices:
             return watch.notices[0]
-        if to_be_killed and _is_third_warm():
-            stack.node.kill()
-            to_be_killed = False
+        if kill is not None:
+            kill.when_due()
     raise OriginUnavailableError("notice: none came, not even after the deadline")
 
 

@@ -39,6 +39,8 @@ class DemoResult(Value):
     those that were planned; `frames_compared` and `frames_differing` are of all that it holds.
     `frame_requests` is how often the data store was asked for a frame before the comparison, by
     every order together: the same frame for two orders is asked for once. None for an archive.
+    `frames_unproven_at_kill` had been asked for when the node was killed and were not held
+    yet: only these may be asked for again.
     """
 
     outcome: str
@@ -49,6 +51,7 @@ class DemoResult(Value):
     frames_warmed: int
     frames_verified: int
     frame_requests: int | None
+    frames_unproven_at_kill: int | None
     frames_compared: int
     frames_differing: int
     bytes_warmed: int
@@ -71,6 +74,7 @@ def result_of(
     reports: Sequence[WarmReport],
     comparison: Comparison,
     frame_requests: int | None,
+    frames_unproven_at_kill: int | None,
     seconds: float,
 ) -> DemoResult:
     """The result of a demo that came to a notice and an outcome."""
@@ -84,6 +88,7 @@ def result_of(
         frames_warmed=_sum(reports, "frames_warmed"),
         frames_verified=min(planned, comparison.matching),
         frame_requests=frame_requests,
+        frames_unproven_at_kill=frames_unproven_at_kill,
         frames_compared=comparison.compared,
         frames_differing=len(comparison.differing),
         bytes_warmed=_sum(reports, "bytes_warmed"),
