@@ -90,6 +90,7 @@ def run_demo(options: DemoOptions, view: DemoView) -> DemoResult:
             comparison=comparison,
             frame_requests=asked if options.dicomweb_url is None else None,
             frames_unproven_at_kill=kill.frames_unproven if kill else None,
+            files_left_out=given.left_out,
             seconds=time.monotonic() - began,
         )
 

@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.adapters.http_reader import HttpReader
 from teleprefetch.errors import OriginUnavailableError, StudyNotFoundError
+from teleprefetch.local.demo_state import printable
 from teleprefetch.local.dicom_folder import choose_current, read_folder
 from teleprefetch.local.samples import write_samples
 from teleprefetch.local.stack import DATASTORE_ID, INPUT_BUCKET, OUTPUT_BUCKET
@@ -28,12 +29,16 @@ _IMPORT_ROLE: Final = "arn:aws:iam::123456789012:role/local-import"
 
 @dataclass(frozen=True, slots=True)
 class DemoInput:
-    """The study to be read, and the files to import: first the history, then the study."""
+    """The study to be read, and the files to import: first the history, then the study.
+
+    `left_out` are files that cannot be used, each with its name and why.
+    """
 
     study_instance_uid: str
     history: tuple[Path, ...]
     current: tuple[Path, ...]
     strangers: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def made_up(folder: Path, *, today: date, scale: float) -> DemoInput:
@@ -54,13 +59,18 @@ def of_folder(folder: Path, study_instance_uid: str | None) -> DemoInput:
     Raises:
         InvalidPayloadError: the folder holds nothing usable, or not the study.
     """
-    choice = choose_current(read_folder(folder), study_instance_uid)
+    archive = read_folder(folder)
+    choice = choose_current(archive, study_instance_uid)
     before = (*choice.priors, *choice.others)
     return DemoInput(
         study_instance_uid=choice.current.study_instance_uid,
         history=tuple(path for study in before for path in study.files),
         current=choice.current.files,
         strangers=tuple(study.study_instance_uid for study in choice.others),
+        left_out=(
+            *(f"{printable(file.name)}: {file.reason}" for file in archive.refused),
+            *(f"{printable(name)}: not DICOM" for name in archive.ignored),
+        ),
     )
 
 

@@ -55,6 +55,7 @@ class DemoResult(Value):
     frames_compared: int
     frames_differing: int
     bytes_warmed: int
+    files_left_out: tuple[str, ...]
     seconds: float
 
     @property
@@ -75,6 +76,7 @@ def result_of(
     comparison: Comparison,
     frame_requests: int | None,
     frames_unproven_at_kill: int | None,
+    files_left_out: tuple[str, ...],
     seconds: float,
 ) -> DemoResult:
     """The result of a demo that came to a notice and an outcome."""
@@ -92,6 +94,7 @@ def result_of(
         frames_compared=comparison.compared,
         frames_differing=len(comparison.differing),
         bytes_warmed=_sum(reports, "bytes_warmed"),
+        files_left_out=files_left_out,
         seconds=round(seconds, 2),
     )
 
