@@ -71,7 +71,8 @@ class Notice(Value):
     """What releases an assignment to its reader; there is one for each assignment.
 
     `reason` is what is proven at that instant and `why` says it in words: what is lacking, and
-    what failed. A field of the assignment that could not be read is None.
+    what failed. A field of the assignment that could not be read is None. `priors` are the first
+    by rank, as many as an event can hold; `priors_not_listed` counts the rest.
     """
 
     assignment_id: Slug
@@ -85,6 +86,7 @@ class Notice(Value):
     deadline_at: Instant | None
     current: StudyWarmth | None
     priors: tuple[PriorWarmth, ...]
+    priors_not_listed: int = Field(default=0, ge=0)
 
 
 def prefetch_id_of_assignment(assignment_id: str) -> str:

@@ -15,7 +15,7 @@ from teleprefetch.model import (
     StudyRecord,
     WarmReport,
 )
-from teleprefetch.prefetch import Outcome
+from teleprefetch.prefetch import EndedImportJob, Outcome
 
 
 class Origin(Protocol):
@@ -86,7 +86,7 @@ class Tasks(Protocol):
 
 
 class Executions(Protocol):
-    """Starts `prefetch` executions."""
+    """Starts executions of one machine."""
 
     def start(self, name: str, state: dict[str, Any]) -> bool:
         """Start an execution; False if one of that name ended, or runs with another input.
@@ -159,6 +159,13 @@ class ImageSets(Protocol):
             StudyNotFoundError: there is no such image set any more.
             OriginUnavailableError: it is still being processed (409), or the service is down.
         """
+
+
+class ImportJobs(Protocol):
+    """A data store's import jobs."""
+
+    def ended_since(self, since: datetime) -> tuple[EndedImportJob, ...]:
+        """The jobs that ended at `since` or later; raises the errors common to origins."""
 
 
 class Outcomes(Protocol):

@@ -50,6 +50,16 @@ class ImportedStudies(Value):
     requests: tuple[PrefetchRequest, ...]
 
 
+class EndedImportJob(Value):
+    """A HealthImaging import job that ended; `ended_at` None if the service does not say."""
+
+    datastore_id: OriginId
+    job_id: str
+    job_status: Literal["COMPLETED", "FAILED"]
+    output_s3_uri: str
+    ended_at: Instant | None
+
+
 class PurgeMessage(Value):
     """A purge order and the queue it goes to."""
 

@@ -16,11 +16,12 @@ from botocore.config import Config
 from teleprefetch.adapters.dynamodb import DynamoAssignments, DynamoOutcomes, DynamoProgress
 from teleprefetch.adapters.events import EventBridgeEvents
 from teleprefetch.adapters.image_sets import HealthImagingImageSets
+from teleprefetch.adapters.import_jobs import HealthImagingImportJobs
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.adapters.s3 import S3Documents
 from teleprefetch.adapters.step_functions import StepFunctionsExecutions, StepFunctionsTasks
 from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
-from teleprefetch.ports import ImageSets, Origin
+from teleprefetch.ports import ImageSets, ImportJobs, Origin
 from teleprefetch.settings import HealthImagingOrigin, PipelineSettings, from_environment
 
 if TYPE_CHECKING:
@@ -71,6 +72,16 @@ def image_sets() -> Mapping[str, ImageSets]:
 
 
 @cache
+def import_jobs() -> Mapping[str, ImportJobs]:
+    """The import jobs of each data store, by its id."""
+    return {
+        origin_id: HealthImagingImportJobs(_medical_imaging(origin.region), origin_id)
+        for origin_id, origin in settings().origins.items()
+        if isinstance(origin, HealthImagingOrigin)
+    }
+
+
+@cache
 def documents() -> S3Documents:
     """The documents bucket."""
     return S3Documents(boto3.client("s3", config=_CLIENTS), settings().documents_bucket)
@@ -81,6 +92,13 @@ def executions() -> StepFunctionsExecutions:
     """The `prefetch` machine."""
     client = boto3.client("stepfunctions", config=_CLIENTS)
     return StepFunctionsExecutions(client, settings().prefetch_machine_arn)
+
+
+@cache
+def import_executions() -> StepFunctionsExecutions:
+    """The `import` machine."""
+    client = boto3.client("stepfunctions", config=_CLIENTS)
+    return StepFunctionsExecutions(client, settings().import_machine_arn)
 
 
 @cache
@@ -121,8 +139,8 @@ def rules() -> SiteRules:
 def forget() -> None:
     """Drop everything made so far, so that the next caller reads the environment anew."""
     for made in (
-        settings, origins, image_sets, documents, executions, tasks, events,
-        outcomes, progress, assignments, _dynamodb, _medical_imaging,
+        settings, origins, image_sets, import_jobs, documents, executions, import_executions,
+        tasks, events, outcomes, progress, assignments, _dynamodb, _medical_imaging,
     ):  # fmt: skip
         made.cache_clear()
 

@@ -81,6 +81,8 @@ class PipelineSettings(Value):
     documents_bucket: str
     event_bus_name: str
     prefetch_machine_arn: str = ""
+    import_machine_arn: str = ""
+    sweep_window_hours: int = Field(gt=0)
     import_locations: Json[tuple[Slug, ...]]
     budget_bytes: int = Field(gt=0)
     assignment_deadline_s: int = Field(gt=0)

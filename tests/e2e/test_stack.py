@@ -1,11 +1,14 @@
 """The stack under what a site really sees: duplicates, throttling, deletions, odd files."""
 
+import json
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pydicom
+import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
@@ -145,6 +148,44 @@ def test_a_file_that_is_no_dicom_and_a_study_without_pixels_end_in_outcomes(
     site.assign("report-1", report.StudyInstanceUID, seconds=40)
     assert site.notice("report-1").reason == "warm"
     assert site.outcome_of_assignment("report-1").state == "none relevant"
+
+
+def test_an_import_whose_events_are_lost_is_found_by_the_sweep(
+    site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = boto3.client("events")
+    [rule] = [
+        rule["Name"] for rule in events.list_rules()["Rules"] if "HealthImaging" in rule["Name"]
+    ]
+    report = pydicom.dcmread(get_testdata_file("reportsi.dcm"))
+    report.PatientID, report.StudyInstanceUID = "lost-patient", generate_uid()
+    report.StudyDate = ""
+    report.save_as(tmp_path / "report.dcm")
+    events.disable_rule(Name=rule)
+    site.import_files((tmp_path / "report.dcm",), "lost")
+    events.enable_rule(Name=rule)
+    assert site.held(report.StudyInstanceUID) == []
+
+    swept = _sweep(monkeypatch, minutes_later=6)
+    site.quiet()
+
+    assert swept["started"] == 1
+    assert len(site.held(report.StudyInstanceUID)) == 1
+    assert _sweep(monkeypatch, minutes_later=7)["started"] == 0
+
+
+def _sweep(monkeypatch: pytest.MonkeyPatch, *, minutes_later: int) -> dict[str, Any]:
+    client = boto3.client("lambda")
+    [name] = [
+        function["FunctionName"]
+        for function in client.list_functions()["Functions"]
+        if "SweepImports" in function["FunctionName"]
+    ]
+    later = datetime.now(UTC) + timedelta(minutes=minutes_later)
+    with monkeypatch.context() as clock:
+        clock.setattr(runtime, "now", lambda: later)
+        answer = client.invoke(FunctionName=name)
+    return dict(json.loads(answer["Payload"].read()))
 
 
 def _outcomes(site: Any) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ GOOD = {
     "GIVE_UP_AFTER_S": "3600",
     "HISTORICAL_AFTER_DAYS": "14",
     "RECORDS_KEPT_DAYS": "90",
+    "SWEEP_WINDOW_HOURS": "24",
 }
 
 
@@ -70,7 +71,8 @@ def test_a_wrong_setting_is_refused_by_its_name_and_not_repeated(
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(NAMES) - {"__init__", "release_assignment", "record_import"})
+    "name",
+    sorted(set(NAMES) - {"__init__", "release_assignment", "record_import", "sweep_imports"}),
 )
 def test_a_state_that_is_not_one_is_refused_by_every_function(name: str) -> None:
     with pytest.raises(InvalidPayloadError):

@@ -11,7 +11,7 @@ from teleprefetch.errors import InvalidPayloadError, OriginUnavailableError
 from teleprefetch.settings import Routing
 from teleprefetch.steps import admit_assignment, await_warm, release_assignment
 from teleprefetch.steps.plan_warm import plan_key
-from tests.builders import NOW, a_plan, a_report, a_warmth, an_assigned_event
+from tests.builders import NOW, a_plan, a_planned_prior, a_report, a_warmth, an_assigned_event
 from tests.fakes import (
     MemoryAssignments,
     MemoryDocuments,
@@ -220,6 +220,26 @@ def test_the_failure_of_the_machine_itself_releases_too() -> None:
 
     assert (released.published, released.reason) == (True, "cold")
     assert released.why == "States.FAILED; no plan"
+
+
+def test_a_notice_about_a_thousand_priors_still_fits_an_event() -> None:
+    desk = Desk()
+    priors = tuple(
+        a_planned_prior(
+            study_instance_uid="1.2.826.0.1.3680043.8.498.10063222026305117476145011124724494274",
+            rank=rank,
+            reasons=("same region CHEST +60", "CT after CT +8", "20 % of words shared +0.8") * 3,
+        )
+        for rank in range(1, 1001)
+    )
+    desk.documents.put(plan_key(PREFETCH_ID), a_plan(priors=priors, prefetch_id=PREFETCH_ID))
+
+    desk.release(an_assigned_event() | TIMED_OUT)
+
+    [(_, notice)] = desk.events.published
+    assert len(json.dumps(notice)) < 250_000
+    assert len(notice["priors"]) + notice["priors_not_listed"] == 1000
+    assert notice["priors"][0]["rank"] == 1
 
 
 def test_a_malformed_assignment_is_released_at_once_with_what_can_be_read_of_it() -> None:

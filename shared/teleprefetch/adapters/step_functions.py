@@ -23,7 +23,7 @@ class StepFunctionsExecutions:
         once it ended, or with another input, ExecutionAlreadyExists is raised, for 90 days
         (Step Functions API reference, "StartExecution").
         """
-        with in_our_words("prefetch machine"):
+        with in_our_words("state machine"):
             try:
                 self._client.start_execution(
                     stateMachineArn=self._state_machine_arn, name=name, input=json.dumps(state)

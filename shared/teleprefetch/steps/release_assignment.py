@@ -22,6 +22,7 @@ from teleprefetch.steps.admit_assignment import assigned_of, deadline_of
 from teleprefetch.steps.plan_warm import plan_key
 
 NOTICE: Final = "Assignment Released"
+LISTED_PRIORS: Final = 200  # of about 600 bytes; PutEvents takes less than 256 KB
 
 
 class Released(Value):
@@ -77,7 +78,8 @@ def run(
         released_at=now,
         deadline_at=_deadline_of(state, deadline_s=deadline_s, now=now),
         current=proof.current,
-        priors=proof.priors,
+        priors=proof.priors[:LISTED_PRIORS],
+        priors_not_listed=len(proof.priors[LISTED_PRIORS:]),
     )
     return _publish(notice, assignments=assignments, events=events, now=now)
 

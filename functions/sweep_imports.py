@@ -1,0 +1,25 @@
+"""Lambda for the schedule that looks for lost import events."""
+
+from typing import Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from teleprefetch import runtime
+from teleprefetch.steps import sweep_imports
+
+
+@runtime.logger.inject_lambda_context
+@runtime.metrics.log_metrics
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Start the imports that no event told of."""
+    swept = sweep_imports.run(
+        import_jobs=runtime.import_jobs(),
+        outcomes=runtime.outcomes(),
+        executions=runtime.import_executions(),
+        window_hours=runtime.settings().sweep_window_hours,
+        now=runtime.now(),
+    )
+    runtime.logger.info("imports swept", ended=swept.ended, started=swept.started)
+    runtime.metrics.add_metric("LostImportsFound", MetricUnit.Count, swept.started)
+    return swept.model_dump(mode="json")
