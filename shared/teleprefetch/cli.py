@@ -100,6 +100,8 @@ def demo(
             result = run_demo(options, view)
     except PrefetchError as error:
         _refuse(str(error))
+    for line in result.files_left_out:
+        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=2) + "\n")
     raise typer.Exit(0 if result.is_proven else _PROBLEM)
