@@ -98,6 +98,7 @@ class StudyRecord(Value):
     """What searches tell of a study and its series.
 
     `study_date` is YYYYMMDD and `study_time` HHMMSS as DICOM has them, or empty.
+    `number_of_study_related_instances` is 0 where a search does not tell.
     """
 
     study_instance_uid: DicomUid
@@ -111,6 +112,7 @@ class StudyRecord(Value):
     accession_number: str = ""
     procedure_codes: tuple[str, ...] = ()
     modalities_in_study: tuple[str, ...] = ()
+    number_of_study_related_instances: int = Field(default=0, ge=0)
     series: tuple[SeriesRecord, ...] = ()
 
 

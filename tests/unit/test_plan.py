@@ -290,3 +290,11 @@ def test_an_explanation_lists_doubtful_priors_and_moves() -> None:
         "partial",
         "left out",
     ]
+
+
+def test_series_that_are_not_counted_share_the_instances_of_their_study() -> None:
+    counted = a_study("1", series=(0, 0), number_of_study_related_instances=60)
+    uncounted = a_study("1", series=(0, 0))
+
+    assert sizes_of(counted) == (30 * CT_INSTANCE_BYTES,) * 2
+    assert sum(sizes_of(uncounted)) == study_bytes(a_study("1", series=()))

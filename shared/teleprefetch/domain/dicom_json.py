@@ -213,6 +213,7 @@ def study_record(row: StudyObject, series: Iterable[SeriesRecord]) -> StudyRecor
         accession_number=row.accession_number.text,
         procedure_codes=row.procedure_codes,
         modalities_in_study=tuple(sorted(modalities)),
+        number_of_study_related_instances=sum(one.number_of_instances for one in series),
         series=series,
     )
 

@@ -40,6 +40,9 @@ class _Tags(BaseModel):
     modality: str = Field(default="", alias="DICOMSeriesModality")
     body_part_examined: str = Field(default="", alias="DICOMSeriesBodyPart")
     series_number: int | None = Field(default=None, alias="DICOMSeriesNumber")
+    number_of_study_related_instances: int = Field(
+        default=0, ge=0, alias="DICOMNumberOfStudyRelatedInstances"
+    )
 
 
 class ImageSetRow(BaseModel):
@@ -126,6 +129,9 @@ def _study(rows: list[ImageSetRow], known: StudyObject | None) -> StudyRecord:
         accession_number=text_of(tags.accession_number),
         procedure_codes=known.procedure_codes,
         modalities_in_study=tuple(sorted({one.modality for one in series.values()} - {""})),
+        number_of_study_related_instances=max(
+            row.tags.number_of_study_related_instances for row in rows
+        ),
         series=tuple(sorted(series.values(), key=_in_order)),
     )
 

@@ -33,10 +33,11 @@ def sizes() -> dict[str, Size]:
 def sizes_of(study: StudyRecord) -> tuple[int, ...]:
     """The estimated bytes of each series of a study, in the order of its series.
 
-    A series whose instances are not counted gets its share of a median study.
+    A series whose instances are not counted gets its share of the study's, and where those are
+    not counted either, of a median study.
     """
     modality = exam_of(study).modality
-    return tuple(_series_bytes(one, modality, len(study.series)) for one in study.series)
+    return tuple(_series_bytes(one, modality, study) for one in study.series)
 
 
 def study_bytes(study: StudyRecord) -> int:
@@ -51,9 +52,11 @@ def size_of(modality: str) -> Size:
     return sizes().get(modality) or sizes()["OT"]
 
 
-def _series_bytes(series: SeriesRecord, study_modality: str, series_in_study: int) -> int:
+def _series_bytes(series: SeriesRecord, study_modality: str, study: StudyRecord) -> int:
     code = series.modality.strip().upper()
     size = size_of(code if code in sizes() else modality_group(code) or study_modality)
-    if series.number_of_instances == 0:
-        return size.study_bytes // series_in_study
-    return size.instance_bytes * series.number_of_instances
+    if series.number_of_instances:
+        return size.instance_bytes * series.number_of_instances
+    if study.number_of_study_related_instances:
+        return size.instance_bytes * study.number_of_study_related_instances // len(study.series)
+    return size.study_bytes // len(study.series)
