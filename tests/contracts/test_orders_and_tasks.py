@@ -123,7 +123,7 @@ def test_an_execution_of_the_same_name_and_another_input_is_not_started(ports: P
 def test_a_waiting_task_takes_heartbeats_and_one_answer(ports: Ports) -> None:
     token = ports.token()
 
-    assert ports.tasks.heartbeat(token)
+    until(lambda: ports.tasks.heartbeat(token), "the task to wait")
     assert ports.tasks.succeed(token, {"state": "warm"})
     until(lambda: not ports.tasks.heartbeat(token), "the task to end")
 
@@ -131,6 +131,7 @@ def test_a_waiting_task_takes_heartbeats_and_one_answer(ports: Ports) -> None:
 def test_a_waiting_task_can_be_failed(ports: Ports) -> None:
     token = ports.token()
 
+    until(lambda: ports.tasks.heartbeat(token), "the task to wait")
     assert ports.tasks.fail(token, error="NodeUnavailableError", cause="store: full")
     until(lambda: not ports.tasks.heartbeat(token), "the task to end")
 
