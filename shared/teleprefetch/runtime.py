@@ -20,7 +20,8 @@ from teleprefetch.adapters.import_jobs import HealthImagingImportJobs
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.adapters.s3 import S3Documents
 from teleprefetch.adapters.step_functions import StepFunctionsExecutions, StepFunctionsTasks
-from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
+from teleprefetch.domain.rule_check import checked_rules
+from teleprefetch.domain.rules import SiteRules
 from teleprefetch.ports import ImageSets, ImportJobs, Origin
 from teleprefetch.settings import HealthImagingOrigin, PipelineSettings, from_environment
 
@@ -131,16 +132,22 @@ def assignments() -> DynamoAssignments:
     return DynamoAssignments(*_table())
 
 
+@cache
 def rules() -> SiteRules:
-    """The site's rules of relevance."""
-    return DEFAULT_RULES
+    """The site's rules of relevance; the shipped ones if it has none.
+
+    Raises:
+        InvalidPayloadError: they are no TOML, a key is unknown or out of range, or the viewer
+            would hang what is never warmed; names the key or both rules.
+    """
+    return checked_rules(settings().site_rules, at="SITE_RULES")
 
 
 def forget() -> None:
     """Drop everything made so far, so that the next caller reads the environment anew."""
     for made in (
         settings, origins, image_sets, import_jobs, documents, executions, import_executions,
-        tasks, events, outcomes, progress, assignments, _dynamodb, _medical_imaging,
+        tasks, events, outcomes, progress, assignments, rules, _dynamodb, _medical_imaging,
     ):  # fmt: skip
         made.cache_clear()
 

@@ -73,7 +73,11 @@ class Routing(Value):
 
 
 class PipelineSettings(Value):
-    """The settings of the functions; each field is an environment variable of that name."""
+    """The settings of the functions; each field is an environment variable of that name.
+
+    `site_rules` is TOML (`domain.rules`) and read when a function first ranks or plans, which most
+    never do; empty means the shipped rules.
+    """
 
     origins: Json[dict[OriginId, OriginSettings]]
     routing: Json[Routing]
@@ -88,6 +92,7 @@ class PipelineSettings(Value):
     assignment_deadline_s: int = Field(gt=0)
     give_up_after_s: int = Field(gt=0)
     historical_after_days: int = Field(ge=0)
+    site_rules: str = ""
     records_kept_days: int = Field(gt=0)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from teleprefetch.domain.tokens.roles import OPERATION_CLASSES
 from teleprefetch.errors import LEAVES
 from teleprefetch.settings import PipelineSettings
+from teleprefetch.token_settings import TOKEN_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = sorted((ROOT / "statemachine").glob("*.asl.json"))
@@ -18,6 +20,7 @@ RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 FUNCTIONS = {path.stem for path in (ROOT / "functions").glob("*.py")} - {"__init__"}
 STEPS = {path.stem for path in (ROOT / "shared/teleprefetch/steps").glob("*.py")} - {"__init__"}
 NOT_STATES = {"record_failure", "sweep_imports"}  # targets of rules alone
+NOT_STEPS = {"authorize"}  # asked by the data store, with the rules of domain/tokens
 
 
 def states_of(machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -50,7 +53,8 @@ def snake(name: str) -> str:
 
 def test_each_lambda_state_has_a_function_a_step_and_a_resource_of_its_name() -> None:
     names = {snake(state) for state in lambda_tasks()}
-    assert names | NOT_STATES == FUNCTIONS == STEPS
+    assert names | NOT_STATES == STEPS == FUNCTIONS - NOT_STEPS
+    assert not names & NOT_STEPS
     handlers = {
         name.removesuffix("Function"): resource["Properties"]["Handler"]
         for name, resource in RESOURCES.items()
@@ -130,7 +134,51 @@ def test_each_setting_is_a_variable_of_the_template_and_the_reverse() -> None:
     for resource in RESOURCES.values():
         environment = resource.get("Properties", {}).get("Environment", {})
         given |= set(environment.get("Variables", {}))
-    assert given == {name.upper() for name in PipelineSettings.model_fields}
+    settings = {*PipelineSettings.model_fields, *TOKEN_SETTINGS}
+    assert given == {name.upper() for name in settings}
+
+
+def test_each_function_has_the_layer_but_the_authorizer_which_brings_its_own_few_modules() -> None:
+    functions = {
+        name: resource["Properties"]
+        for name, resource in RESOURCES.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    layer = [{"Ref": "TeleprefetchLayer"}]
+    without = {name for name, given in functions.items() if given.get("Layers") != layer}
+    assert without == {"AuthorizeFunction"}
+    assert "Layers" not in TEMPLATE["Globals"]["Function"]
+
+
+def test_the_data_store_is_given_the_alias_that_stands_ready_and_may_invoke_that_alone() -> None:
+    alias = {"Ref": "AuthorizeFunction.Alias"}
+    assert TEMPLATE["Outputs"]["AuthorizerArn"]["Value"] == alias
+    function = RESOURCES["AuthorizeFunction"]["Properties"]
+    assert function["AutoPublishAlias"] == "live"
+    assert "ProvisionedConcurrencyConfig" in function
+    permissions = [
+        resource["Properties"]
+        for resource in RESOURCES.values()
+        if resource["Type"] == "AWS::Lambda::Permission"
+    ]
+    assert [given["FunctionName"] for given in permissions] == [alias]
+    assert permissions[0]["Principal"] == "medical-imaging.amazonaws.com"
+    assert "SourceArn" in permissions[0]
+
+
+def test_each_readers_role_may_do_the_operations_of_its_class_and_nothing_else() -> None:
+    for operation_class, name in (
+        ("search", "SearchRole"),
+        ("metadata", "MetadataRole"),
+        ("frames", "FramesRole"),
+    ):
+        (policy,) = RESOURCES[name]["Properties"]["Policies"]
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        may = {action.removeprefix("medical-imaging:") for action in statement["Action"]}
+        assert may <= {key for key, value in OPERATION_CLASSES.items() if value == operation_class}
+        assert statement["Resource"]["Fn::Sub"].endswith(":datastore/${DatastoreId}")
+        (trust,) = RESOURCES[name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"Service": "medical-imaging.amazonaws.com"}
 
 
 def test_the_failure_of_each_machine_reaches_a_function() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import boto3
 import imagecodecs
@@ -34,6 +34,9 @@ from tests.archive_files import (
 from tests.dicomweb_server import run_dicomweb_server
 from tests.fake_origin import FakeOrigin
 from tests.orthanc import run_orthanc, store
+
+if TYPE_CHECKING:
+    from mypy_boto3_medical_imaging.client import HealthImagingClient
 
 DATASTORE = "0123456789abcdef0123456789abcdef"
 IMPORTED_WITHIN_S = 60.0
@@ -134,7 +137,7 @@ def a_data_store(corpus: Corpus, _: Path) -> Iterator[Origin]:
                 yield origin
 
 
-def import_all(client: "boto3.client") -> None:
+def import_all(client: "HealthImagingClient") -> None:
     job_id = client.start_dicom_import_job(
         datastoreId=DATASTORE,
         dataAccessRoleArn="arn:aws:iam::123456789012:role/import",

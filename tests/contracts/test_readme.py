@@ -5,15 +5,16 @@ from pathlib import Path
 
 from teleprefetch.cli import app
 from teleprefetch.settings import NodeSettings, PipelineSettings
+from teleprefetch.token_settings import TOKEN_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
 def test_each_setting_is_explained() -> None:
-    for settings in (PipelineSettings, NodeSettings):
-        for name in settings.model_fields:
-            assert f"`{name.upper()}`" in README, name
+    fields = [*PipelineSettings.model_fields, *NodeSettings.model_fields, *TOKEN_SETTINGS]
+    for name in fields:
+        assert f"`{name.upper()}`" in README, name
 
 
 def test_each_command_it_shows_is_one() -> None:

@@ -17,13 +17,13 @@ from unittest.mock import patch
 
 import boto3
 from moto import mock_aws
-from moto.awslambda.models import LambdaFunction
+from moto.awslambda.models import LambdaFunction, LambdaVersion
 from moto.core.config import DefaultConfig
 from moto.events.models import EventBus
 from moto.server import ThreadedMotoServer
 
 from teleprefetch import runtime
-from teleprefetch.local import event_bridge, step_functions
+from teleprefetch.local import event_bridge, lambda_alias, step_functions
 from teleprefetch.local.lambdas import Context, Lambdas
 from teleprefetch.local.template import CODE, Handler, expand
 
@@ -81,6 +81,11 @@ class LocalAws:
                     "physical_resource_id",
                     property(lambda bus: bus.name),
                     create=True,
+                )
+            )
+            opening.enter_context(
+                patch.object(
+                    LambdaVersion, "get_cfn_attribute", lambda_alias.version_attribute, create=True
                 )
             )
             opening.enter_context(patch.object(LambdaFunction, "invoke", self._invoker()))
