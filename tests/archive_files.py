@@ -50,7 +50,7 @@ class ArchiveFile:
         if self.transfer_syntax_uid.is_encapsulated:
             return get_frame(self.dataset.PixelData, number - 1, number_of_frames=frames)
         size = len(self.dataset.PixelData) // frames
-        return self.dataset.PixelData[(number - 1) * size : number * size]
+        return bytes(self.dataset.PixelData[(number - 1) * size : number * size])
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,6 @@ def _kin(model: Path, target: Path, **attributes: Any) -> Path:
         setattr(dataset, keyword, value)
     root = f"1.2.826.0.1.3680043.8.498.{len(target.name)}"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{root}.1", f"{root}.1.1"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{root}.1.1.1"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"{root}.1.1.1")
     dataset.save_as(target)
     return target

@@ -1,6 +1,8 @@
 import gzip
 import json
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from teleprefetch.errors import (
     PrefetchError,
     StudyNotFoundError,
 )
-from teleprefetch.model import PatientKey
+from teleprefetch.model import Frame, PatientKey
 from tests.archive_files import NAMESAKE_ID, PATIENT_ID, real_corpus
 from tests.dicomweb_server import run_dicomweb_server
 from tests.faulty_server import Reply, http, run_faulty_server
@@ -33,7 +35,9 @@ AT_ONCE = RetryPolicy(sleep=lambda _: None)
 
 
 @contextmanager
-def an_origin(url, *, retries=NO_RETRIES, **timeouts):
+def an_origin(
+    url: str, *, retries: RetryPolicy = NO_RETRIES, **timeouts: float
+) -> Iterator[DicomwebOrigin]:
     reader = HttpReader(
         connections=4, **{"connect_timeout_s": 2.0, "read_timeout_s": 0.3, **timeouts}
     )
@@ -41,18 +45,24 @@ def an_origin(url, *, retries=NO_RETRIES, **timeouts):
         yield origin
 
 
-def multipart(content, *, part="application/octet-stream", related=RELATED, closed=True):
+def multipart(
+    content: bytes,
+    *,
+    part: str = "application/octet-stream",
+    related: str = RELATED,
+    closed: bool = True,
+) -> Reply:
     body = f"--b\r\nContent-Type: {part}\r\n\r\n".encode() + content
     return http("200 OK", body + (b"\r\n--b--" if closed else b""), Content_Type=related)
 
 
-def rows(*objects, **headers):
+def rows(*objects: Any, **headers: Any) -> Reply:
     return http(
         "200 OK", json.dumps(objects).encode(), Content_Type="application/dicom+json", **headers
     )
 
 
-def a_study_row(uid, patient_id="MRN-SECRET", **attributes):
+def a_study_row(uid: str, patient_id: str = "MRN-SECRET", **attributes: Any) -> dict[str, Any]:
     return {
         "0020000D": {"Value": [uid]},
         "00100020": {"Value": [patient_id]},
@@ -204,7 +214,7 @@ def test_a_search_is_left_to_the_machine_to_retry():
         assert len(server.requests) == 1
 
 
-def a_frame_of(reply, **entry):
+def a_frame_of(reply: Reply, **entry: Any) -> tuple[Frame, str]:
     with run_faulty_server(reply) as server, an_origin(server.url) as origin:
         frame = origin.retrieve_frame(a_pointer(), a_frame_entry(**{"size_bytes": 4, **entry}))
         (request,) = server.requests

@@ -1,7 +1,9 @@
 import gzip
 import json
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
+from typing import Any
 
 import boto3
 import pytest
@@ -34,12 +36,14 @@ AT_ONCE = RetryPolicy(sleep=lambda _: None)
 
 
 @cache
-def a_session(key):
+def a_session(key: str | None) -> boto3.Session:
     return boto3.Session(key, "secret" if key else None, region_name="us-east-1")
 
 
 @contextmanager
-def an_origin(url, *, retries=NO_RETRIES, key="local"):
+def an_origin(
+    url: str, *, retries: RetryPolicy = NO_RETRIES, key: str | None = "local"
+) -> Iterator[HealthImagingOrigin]:
     session = a_session(key)
     client = session.client(
         "medical-imaging",
@@ -59,12 +63,14 @@ def an_origin(url, *, retries=NO_RETRIES, key="local"):
         yield origin
 
 
-def aws(status, code, message="patient MRN-SECRET"):
+def aws(status: str, code: str, message: str = "patient MRN-SECRET") -> Reply:
     body = json.dumps({"message": message}).encode()
     return http(status, body, Content_Type="application/json", x_amzn_ErrorType=code)
 
 
-def a_summary(letter, series, *, study=STUDY, patient="MRN-SECRET", **fields):
+def a_summary(
+    letter: str, series: str, *, study: str = STUDY, patient: str = "MRN-SECRET", **fields: Any
+) -> dict[str, Any]:
     return {
         "imageSetId": letter * 32,
         "version": 3,
@@ -79,7 +85,7 @@ def a_summary(letter, series, *, study=STUDY, patient="MRN-SECRET", **fields):
     }
 
 
-def found(*summaries, **fields):
+def found(*summaries: dict[str, Any], **fields: Any) -> Reply:
     body = {
         "imageSetsMetadataSummaries": summaries,
         "sort": {"sortOrder": "DESC", "sortField": "updatedAt"},
@@ -88,7 +94,7 @@ def found(*summaries, **fields):
     return http("200 OK", json.dumps(body).encode(), Content_Type="application/json")
 
 
-def studies(*rows):
+def studies(*rows: tuple[str, str]) -> Reply:
     objects = [
         {
             "0020000D": {"Value": [uid]},
@@ -100,7 +106,7 @@ def studies(*rows):
     return http("200 OK", json.dumps(objects).encode(), Content_Type="application/dicom+json")
 
 
-def a_metadata_document(study=STUDY, series=SERIES):
+def a_metadata_document(study: str = STUDY, series: str = SERIES) -> dict[str, Any]:
     frame = {"ID": "f" * 32, "FrameSizeInBytes": 14}
     instance = {"DICOM": {"InstanceNumber": "1", "Rows": 4}, "ImageFrames": [frame]}
     return {
@@ -112,12 +118,12 @@ def a_metadata_document(study=STUDY, series=SERIES):
     }
 
 
-def metadata(document=None, *, body=None):
+def metadata(document: Any = None, *, body: bytes | None = None) -> Reply:
     body = gzip.compress(json.dumps(document).encode()) if body is None else body
     return http("200 OK", body, Content_Type="application/json", Content_Encoding="gzip")
 
 
-def a_frame_answer(content=HTJ2K, content_type="image/jph"):
+def a_frame_answer(content: bytes = HTJ2K, content_type: str = "image/jph") -> Reply:
     return http("200 OK", content, Content_Type=content_type)
 
 
@@ -156,7 +162,7 @@ BODY_FAULTS = {
     ),
     "nothing with 200": (http("200 OK"), CorruptPayloadError),
 }
-READS = {
+READS: dict[str, Callable[[HealthImagingOrigin], object]] = {
     "search for a study": lambda origin: origin.search_for_study(STUDY),
     "search for a patient": lambda origin: origin.search_for_patient(PATIENT),
     "metadata": lambda origin: origin.retrieve_series_metadata(a_pointer()),
@@ -165,7 +171,7 @@ READS = {
 STREAMED = ("metadata", "frame")
 
 
-def error_of(read, *replies):
+def error_of(read: str, *replies: Reply) -> type[PrefetchError]:
     with (
         run_faulty_server(*replies) as server,
         an_origin(server.url) as origin,

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -7,6 +8,7 @@ from teleprefetch.adapters.healthimaging import HealthImagingOrigin
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.adapters.retrying import NO_RETRIES
 from teleprefetch.errors import OriginThrottledError
+from teleprefetch.ports import Origin
 from teleprefetch.settings import DicomwebOrigin as DicomwebSettings
 from teleprefetch.settings import HealthImagingOrigin as HealthImagingSettings
 from tests.faulty_server import http, run_faulty_server
@@ -54,10 +56,11 @@ def test_the_clients_themselves_do_not_retry(kind, monkeypatch):
             else HealthImagingSettings(kind="healthimaging", dicomweb_url=server.url)
         )
         with closing(open_origins({DATASTORE: settings}, retries=NO_RETRIES)) as origins:
-            for read in (
+            reads: tuple[Callable[[Origin], object], ...] = (
                 lambda origin: origin.search_for_study(a_uid(1)),
                 lambda origin: origin.retrieve_frame(a_pointer(), a_frame_entry()),
-            ):
+            )
+            for read in reads:
                 with pytest.raises(OriginThrottledError):
                     read(origins[DATASTORE])
         assert len(server.requests) == 2

@@ -42,10 +42,15 @@ REQUIRED = (
 TERMS = ("anatomy", "modality", "side", "text", "contrast", "vessel", "procedure", "recency")
 _SEPARATORS = re.compile(r"[\\/,;|]")
 # Its own reading of sides, so that a side the ranking overlooks is still counted as its mistake.
-_LEFT = frozenset(
-    ("left", "lt", "l", "lft", "links", "li", "gauche", "izq", "izquierda", "esq", "sx")
-)
-_RIGHT = frozenset(("right", "rt", "r", "rgt", "rechts", "re", "droit", "droite", "derecha", "dx"))
+_LEFT = frozenset((
+    "left", "lt", "l", "lft", "links", "linkes", "li", "gauche", "gche", "izq", "izquierda",
+    "izquierdo", "izda", "izdo", "izqda", "izqdo", "esq", "esquerda", "esquerdo", "sx", "sinistra",
+    "sinistro",
+))  # fmt: skip
+_RIGHT = frozenset((
+    "right", "rt", "r", "rgt", "rght", "rechts", "rechtes", "re", "droit", "droite", "drt",
+    "derecha", "derecho", "dcha", "dcho", "direita", "direito", "dx", "destra", "destro",
+))  # fmt: skip
 
 
 def _opened(path: Path) -> TextIO:

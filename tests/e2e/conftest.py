@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -16,6 +16,9 @@ from teleprefetch.local.demo_input import DemoInput
 from teleprefetch.local.stack import DATASTORE_ID, LOCATION, LocalStack
 from teleprefetch.prefetch import Outcome
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 SCALE = 0.1
 
@@ -33,7 +36,11 @@ class Site:
         self.quiet()
 
     def send(self, source: str, detail_type: str, detail: dict[str, Any]) -> None:
-        entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail)}
+        entry: PutEventsRequestEntryTypeDef = {
+            "Source": source,
+            "DetailType": detail_type,
+            "Detail": json.dumps(detail),
+        }
         boto3.client("events").put_events(Entries=[entry])
 
     def assign(self, assignment_id: str, study_instance_uid: str, *, seconds: float) -> None:

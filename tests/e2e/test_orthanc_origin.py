@@ -10,7 +10,9 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.adapters.retrying import NO_RETRIES
@@ -87,10 +89,12 @@ def test_an_unknown_study_is_not_found(archive: Archive) -> None:
 
 def a_slice(target: Path, number: int) -> pydicom.Dataset:
     """A CT slice in a study of its own, not yet written."""
-    dataset = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
     root = f"1.2.826.0.1.3680043.8.498.77.{len(target.name)}"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = root, f"{root}.1"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{root}.1.{number}"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(
+        f"{root}.1.{number}"
+    )
     dataset.InstanceNumber = number
     return dataset
 
@@ -113,8 +117,8 @@ def test_htj2k_that_the_archive_mislabels_never_passes_as_pixels(
 ) -> None:
     target = tmp_path / "high-throughput"
     dataset = a_slice(target, 1)
-    codestream = imagecodecs.htj2k_encode(dataset.pixel_array.astype(np.int16))
-    dataset.file_meta.TransferSyntaxUID = HTJ2K_LOSSLESS
+    codestream = bytes(imagecodecs.htj2k_encode(dataset.pixel_array.astype(np.int16)))
+    dataset.file_meta.TransferSyntaxUID = UID(HTJ2K_LOSSLESS)
     dataset.PixelData = encapsulate([codestream])
     dataset["PixelData"].is_undefined_length = True
     dataset.save_as(target)

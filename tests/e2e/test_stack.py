@@ -133,7 +133,7 @@ def test_a_deleted_image_set_is_gone_from_the_node(site: Any) -> None:
 def test_a_file_that_is_no_dicom_and_a_study_without_pixels_end_in_outcomes(
     site: Any, tmp_path: Path
 ) -> None:
-    report = pydicom.dcmread(get_testdata_file("reportsi.dcm"))
+    report = pydicom.dcmread(str(get_testdata_file("reportsi.dcm")))
     report.PatientID = "another-patient"
     report.StudyInstanceUID = generate_uid()
     report.StudyDate = ""
@@ -157,7 +157,7 @@ def test_an_import_whose_events_are_lost_is_found_by_the_sweep(
     [rule] = [
         rule["Name"] for rule in events.list_rules()["Rules"] if "HealthImaging" in rule["Name"]
     ]
-    report = pydicom.dcmread(get_testdata_file("reportsi.dcm"))
+    report = pydicom.dcmread(str(get_testdata_file("reportsi.dcm")))
     report.PatientID, report.StudyInstanceUID = "lost-patient", generate_uid()
     report.StudyDate = ""
     report.save_as(tmp_path / "report.dcm")

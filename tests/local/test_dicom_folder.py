@@ -5,13 +5,14 @@ import shutil
 import struct
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.local.dicom_folder import FolderArchive, choose_current, read_folder
@@ -19,7 +20,7 @@ from teleprefetch.local.dicom_header import Header, Unusable, read_header
 from teleprefetch.local.samples import write_samples
 
 PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
-CT = "1.2.840.10008.5.1.4.1.1.2"
+CT = UID("1.2.840.10008.5.1.4.1.1.2")
 
 
 def a_file(path: Path, *, preamble: bool = True, **values: object) -> Path:
@@ -44,7 +45,7 @@ def a_file(path: Path, *, preamble: bool = True, **values: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if preamble:
         dataset.file_meta.MediaStorageSOPClassUID = CT
-        dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
         dataset.save_as(path, enforce_file_format=True)
     else:
         del dataset.file_meta
@@ -112,7 +113,7 @@ def test_a_file_without_preamble_is_read_if_it_holds_a_data_set(tmp_path: Path) 
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_a_file_is_refused_by_the_name_of_the_wrong_field(
-    tmp_path: Path, values: dict[str, object], reason: str
+    tmp_path: Path, values: dict[str, Any], reason: str
 ) -> None:
     a_file(tmp_path / "good.dcm")
     a_file(tmp_path / "bad.dcm", **values)

@@ -36,7 +36,8 @@ class Authorizer:
         self.hold.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        answer: dict[str, Any] = self.answer
+        return answer
 
 
 @pytest.fixture(scope="module")

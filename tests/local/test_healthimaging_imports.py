@@ -1,11 +1,15 @@
 import json
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from teleprefetch.local.healthimaging import ImportSettings, Settings
+from teleprefetch.local.healthimaging.imports import ManifestTiming
 from tests.local.healthimaging_fixtures import (
     DATASTORE,
     FILES,
@@ -22,7 +26,7 @@ LITTLE = "1.2.840.10008.1.2.1"
 JPEG = "1.2.840.10008.1.2.4.50"
 J2K = "1.2.840.10008.1.2.4.91"
 
-DECODERS = {
+DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     HTJ2K: imagecodecs.htj2k_decode,
     JPEG: imagecodecs.jpeg8_decode,
     J2K: imagecodecs.jpeg2k_decode,
@@ -187,7 +191,7 @@ def test_jobs_are_listed_newest_first_page_by_page() -> None:
 
 
 @pytest.mark.parametrize("timing", ["after-event", "half-written"])
-def test_a_manifest_can_be_late_for_the_event(timing: str) -> None:
+def test_a_manifest_can_be_late_for_the_event(timing: ManifestTiming) -> None:
     settings = Settings(imports=ImportSettings(manifest=timing, manifest_delay_s=600))
     with bench(settings=settings) as running:
         running.put({"a.dcm": Slice().p10()})
@@ -201,7 +205,7 @@ def test_a_manifest_can_be_late_for_the_event(timing: str) -> None:
 
 
 @pytest.mark.parametrize("timing", ["after-event", "half-written"])
-def test_a_late_manifest_comes_whole(timing: str) -> None:
+def test_a_late_manifest_comes_whole(timing: ManifestTiming) -> None:
     settings = Settings(imports=ImportSettings(manifest=timing, manifest_delay_s=0.01))
     with bench(settings=settings) as running:
         running.put({"a.dcm": Slice().p10()})

@@ -1,10 +1,13 @@
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
@@ -13,7 +16,6 @@ from teleprefetch.local.healthimaging.damage import files_taken_as_they_are
 from teleprefetch.local.healthimaging.ingest import ImportRefusedError, ingest
 from teleprefetch.local.healthimaging.segment import Segment
 from tests.local.healthimaging_fixtures import (
-    BytesIO,
     Slice,
     bundled,
     written,
@@ -47,7 +49,7 @@ REAL = [
     ("JPEG2000.dcm", J2K, 1),
     ("liver_1frame.dcm", LITTLE, 1),
 ]
-DECODERS = {
+DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     HTJ2K: imagecodecs.htj2k_decode,
     JPEG: imagecodecs.jpeg8_decode,
     J2K: imagecodecs.jpeg2k_decode,
@@ -143,7 +145,7 @@ def test_every_width_and_sign_of_sample_is_lossless(pixels: np.ndarray) -> None:
 @pytest.mark.parametrize("number", ["201", "202"])
 def test_htj2k_is_stored_as_htj2k_with_rpcl(number: str) -> None:
     pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
-    codestream = imagecodecs.htj2k_encode(pixels, reversible=True)
+    codestream = bytes(imagecodecs.htj2k_encode(pixels, reversible=True))
     p10 = _encapsulated(pixels, [codestream], f"1.2.840.10008.1.2.4.{number}")
     with Segment() as segment:
         instance = ingest(p10, segment=segment, studies_url="")

@@ -25,7 +25,7 @@ def archive() -> Iterator[Bench]:
 @pytest.fixture(scope="module")
 def image_set_id(archive: Bench) -> str:
     (image_set,) = archive.image_sets()
-    return image_set["imageSetId"]
+    return str(image_set["imageSetId"])
 
 
 def _check(shape: Shape, document: Any, at: str) -> None:
@@ -52,8 +52,8 @@ def _check(shape: Shape, document: Any, at: str) -> None:
             "timestamp": float,
         }
         assert type(document) is kinds[shape.type_name], at
-        if getattr(shape, "enum", None):
-            assert document in shape.enum, at
+        if values := getattr(shape, "enum", None):
+            assert document in values, at
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def _rows(archive: Bench, path: str) -> list[dict[str, Any]]:
     answer = archive.signed(path)
     assert answer.status == 200, answer.data
     assert answer.headers["Content-Type"] == "application/dicom+json"
-    return json.loads(answer.data)
+    return list(json.loads(answer.data))
 
 
 def _values(rows: list[dict[str, Any]], tag: str) -> list[Any]:

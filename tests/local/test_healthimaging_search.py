@@ -26,7 +26,7 @@ def archive() -> Iterator[Bench]:
 def _find(archive: Bench, *filters: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
     criteria = {"filters": list(filters)} if filters else {}
     answer = archive.client.search_image_sets(datastoreId=DATASTORE, searchCriteria=criteria | more)
-    return answer["imageSetsMetadataSummaries"]
+    return list(answer["imageSetsMetadataSummaries"])
 
 
 def _equal(**value: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
+from io import BytesIO
 from typing import Any
 
 import imagecodecs
@@ -13,7 +14,7 @@ from pydicom import dcmread
 
 from teleprefetch.local.healthimaging.accept import accepted
 from teleprefetch.local.healthimaging.wire import Request
-from tests.local.healthimaging_fixtures import DATASTORE, Bench, BytesIO, Slice, bench, bundled
+from tests.local.healthimaging_fixtures import DATASTORE, Bench, Slice, bench, bundled
 
 SERIES = "/studies/1.2.3/series/1.2.3.1"
 INSTANCE = SERIES + "/instances/1.2.3.1.1"
@@ -70,7 +71,7 @@ def _rows(archive: Bench, path: str) -> list[dict[str, Any]]:
     answer = archive.signed(path)
     assert answer.status == 200, answer.data
     assert answer.headers["Content-Type"] == "application/dicom+json"
-    return json.loads(answer.data)
+    return list(json.loads(answer.data))
 
 
 def _parts(answer: Any) -> list[Message]:
@@ -78,6 +79,12 @@ def _parts(answer: Any) -> list[Message]:
     message = BytesParser(policy=HTTP).parsebytes(head + answer.data)
     assert message.is_multipart()
     return list(message.iter_parts())
+
+
+def _content(part: Message) -> bytes:
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content
 
 
 def _place(archive: Bench, name: str) -> str:
@@ -126,7 +133,7 @@ def test_frames_come_as_parts_in_the_order_asked_for(archive: Bench) -> None:
     for part in parts:
         assert part.get_content_type() == "application/octet-stream"
         assert part.get_param("transfer-syntax") == HTJ2K
-    decoded = [imagecodecs.htj2k_decode(part.get_payload(decode=True)) for part in parts]
+    decoded = [imagecodecs.htj2k_decode(_content(part)) for part in parts]
     assert np.array_equal(decoded, PIXELS[[2, 0]])
 
 
@@ -135,11 +142,11 @@ def test_frames_are_the_same_bytes_as_the_native_ones(archive: Bench) -> None:
     frames = archive.instances(row["imageSetId"])["1.2.3.1.1"]["ImageFrames"]
     (part,) = _parts(archive.signed(INSTANCE + "/frames/2", Accept=STORED))
     native, _ = archive.frame(row["imageSetId"], frames[1]["ID"])
-    assert part.get_payload(decode=True) == native
+    assert _content(part) == native
 
 
 def _is(row: dict[str, Any], series: str) -> bool:
-    return row["isPrimary"] and row["DICOMTags"]["DICOMSeriesInstanceUID"] == series
+    return bool(row["isPrimary"] and row["DICOMTags"]["DICOMSeriesInstanceUID"] == series)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +167,12 @@ def _is(row: dict[str, Any], series: str) -> bool:
 def test_a_frame_comes_in_the_first_accepted_way_there_is(
     archive: Bench, accept: str, transfer_syntax: str
 ) -> None:
-    headers = {"Accept": accept} if accept else {}
+    headers: dict[str, Any] = {"Accept": accept} if accept else {}
     answer = archive.signed(INSTANCE + "/frames/1", **headers)
     assert answer.status == 200
     assert f"transfer-syntax={transfer_syntax}" in answer.headers["Content-Type"]
     (part,) = _parts(answer)
-    content = part.get_payload(decode=True)
+    content = _content(part)
     if transfer_syntax == ELE:
         assert content == PIXELS[0].tobytes()
     else:
@@ -226,9 +233,9 @@ def test_a_report_is_an_instance_without_frames(archive: Bench) -> None:
 def test_a_lossy_frame_is_stored_as_it_came_and_decoded_when_asked(archive: Bench) -> None:
     place = _place(archive, "SC_rgb_jpeg_dcmtk.dcm")
     (part,) = _parts(archive.signed(place + "/frames/1", Accept=STORED))
-    pixels = imagecodecs.jpeg8_decode(part.get_payload(decode=True))
+    pixels = imagecodecs.jpeg8_decode(_content(part))
     (plain,) = _parts(archive.signed(place + "/frames/1"))
-    assert zlib.crc32(plain.get_payload(decode=True)) == zlib.crc32(pixels.tobytes())
+    assert zlib.crc32(_content(plain)) == zlib.crc32(pixels.tobytes())
     dataset = dcmread(BytesIO(archive.signed(place).data))
     assert dataset.PhotometricInterpretation == "RGB"
     assert np.array_equal(dataset.pixel_array, pixels)
@@ -247,7 +254,7 @@ def test_pixels_that_cannot_be_transcoded_are_one_blob(archive: Bench) -> None:
     place = _place(archive, "JPEG2000-embedded-sequence-delimiter.dcm")
     assert archive.signed(place + "/frames/1").status == 406
     (part,) = _parts(archive.signed(place + "/frames/1", Accept=STORED))
-    assert part.get_payload(decode=True) in bundled("JPEG2000-embedded-sequence-delimiter.dcm")
+    assert _content(part) in bundled("JPEG2000-embedded-sequence-delimiter.dcm")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -21,6 +21,9 @@ from tests.fake_origin import FakeOrigin
 from tests.fakes import FakeImageSets
 from tests.origin_builders import PATIENT, a_study, a_uid, an_image_set_id
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 CURRENT = a_uid(1)
 
@@ -37,12 +40,12 @@ class FakeNode:
     def order(self) -> WarmOrder:
         """The next warm order."""
         before = len(self.orders)
-        until(lambda: self._receive() or len(self.orders) > before, "a warm order")
+        until(lambda: len(self._received().orders) > before, "a warm order")
         return self.orders[before]
 
     def purge(self) -> dict[str, Any]:
         """The next purge order."""
-        until(lambda: self._receive() or self.purges, "a purge order")
+        until(lambda: self._received().purges, "a purge order")
         return self.purges[-1]
 
     def warm(self, order: WarmOrder, *, verified: int = 3) -> None:
@@ -79,7 +82,8 @@ class FakeNode:
         runtime.progress().report(report)
         return report
 
-    def _receive(self) -> None:
+    def _received(self) -> "FakeNode":
+        """The node itself, with what its queue held until now."""
         answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10)
         for message in answer.get("Messages", ()):
             self._sqs.delete_message(
@@ -90,6 +94,7 @@ class FakeNode:
                 self.orders.append(WarmOrder.parse(body))
             else:
                 self.purges.append(body)
+        return self
 
 
 class Pipeline:
@@ -121,7 +126,7 @@ class Pipeline:
 
     def send(self, event: dict[str, Any], *, times: int = 1) -> None:
         """Put an event on the bus."""
-        entry = {
+        entry: PutEventsRequestEntryTypeDef = {
             "Source": event["source"],
             "DetailType": event["detail-type"],
             "Detail": json.dumps(event["detail"]),

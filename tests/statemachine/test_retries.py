@@ -20,7 +20,8 @@ def retried_by(machine: str, state: str) -> list[str]:
 
 def error_named(name: str) -> Exception:
     """An error whose class has that name, dots and all: Step Functions sees nothing else."""
-    return type(name, (Exception,), {})("said by the test")
+    error: type[Exception] = type(name, (Exception,), {})
+    return error("said by the test")
 
 
 def failing_first(pipeline: Any, state: str, names: list[str]) -> list[str]:

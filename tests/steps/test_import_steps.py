@@ -171,8 +171,8 @@ def test_each_study_is_started_once_in_batches_until_none_remains() -> None:
     documents, executions = MemoryDocuments(), MemoryExecutions()
     state = resolved(documents, studies=5)
 
-    rounds = 0
-    while rounds == 0 or state["started"]["remaining"]:
+    started, rounds = None, 0
+    while started is None or started.remaining:
         started = start_prefetch.run(state, documents=documents, executions=executions, batch=2)
         state["started"] = started.model_dump(mode="json")
         rounds += 1

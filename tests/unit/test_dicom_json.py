@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from teleprefetch.domain.dicom_json import (
 )
 from teleprefetch.domain.dicom_values import date_of, integer_of, text_of, time_of
 from teleprefetch.errors import CorruptPayloadError
-from teleprefetch.model import PatientKey
+from teleprefetch.model import FrameEntry, PatientKey
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -30,11 +31,11 @@ tags = st.sampled_from(
 objects = st.dictionaries(tags, st.fixed_dictionaries({"Value": json_values}) | json_values)
 
 
-def element(*values):
+def element(*values: Any) -> dict[str, Any]:
     return {"vr": "UN", "Value": list(values)}
 
 
-def an_instance(number, *, sop="1.2.3.4", **tags):
+def an_instance(number: Any, *, sop: Any = "1.2.3.4", **tags: Any) -> dict[str, Any]:
     pixels = {
         "00280010": element(4),
         "00280011": element(3),
@@ -49,7 +50,7 @@ def an_instance(number, *, sop="1.2.3.4", **tags):
     }
 
 
-def frames(*instances):
+def frames(*instances: dict[str, Any]) -> tuple[tuple[FrameEntry, ...], int]:
     return frames_of(read_instances(json.dumps(instances).encode()))
 
 

@@ -1,15 +1,16 @@
 import json
+from typing import Any
 
 import pytest
 
-from teleprefetch.domain.image_set_metadata import read_image_set_metadata
+from teleprefetch.domain.image_set_metadata import ImageSetMetadata, read_image_set_metadata
 from teleprefetch.errors import CorruptPayloadError
 from teleprefetch.model import PatientKey
 
 STUDY, SERIES = "1.3.6.1.4.0", "1.3.6.1.5.0"
 
 
-def a_frame(letter, **fields):
+def a_frame(letter: str, **fields: Any) -> dict[str, Any]:
     return {
         "ID": letter * 32,
         "PixelDataChecksumFromBaseToFullResolution": [
@@ -23,7 +24,7 @@ def a_frame(letter, **fields):
     }
 
 
-def an_instance(number, *frames, **fields):
+def an_instance(number: Any, *frames: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {
         "DICOM": {"InstanceNumber": number, "NumberOfFrames": "1 ", "Rows": 640, "Columns": 640},
         "DICOMVRs": {},
@@ -34,7 +35,7 @@ def an_instance(number, *frames, **fields):
     }
 
 
-def a_document(instances):
+def a_document(instances: dict[str, Any]) -> dict[str, Any]:
     return {
         "SchemaVersion": "1.1",
         "DatastoreID": "d" * 32,
@@ -47,7 +48,7 @@ def a_document(instances):
     }
 
 
-def read(document):
+def read(document: Any) -> ImageSetMetadata:
     return read_image_set_metadata(json.dumps(document).encode())
 
 
@@ -94,7 +95,7 @@ def test_a_checksum_of_other_than_decoded_pixels_is_not_taken():
     assert entry.crc32 is None
 
 
-def a_broken(path, value):
+def a_broken(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
     document = a_document({"1.9.99": an_instance("1", a_frame("a"))})
     at = document
     for step in path[:-1]:

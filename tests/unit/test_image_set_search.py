@@ -1,18 +1,30 @@
+from typing import Any
+
 import pytest
 
-from teleprefetch.domain.dicom_json import read_studies
-from teleprefetch.domain.image_set_search import read_rows, studies_of
+from teleprefetch.domain.dicom_json import StudyObject, read_studies
+from teleprefetch.domain.image_set_search import ImageSetRow, read_rows, studies_of
 from teleprefetch.errors import CorruptPayloadError
+from teleprefetch.model import StudyRecord
 
 STUDY = "1.2.3"
 
 
-def a_page(summary):
+def a_page(summary: dict[str, Any]) -> ImageSetRow:
     (row,) = read_rows({"imageSetsMetadataSummaries": [summary]})
     return row
 
 
-def a_row(letter, series, *, version=1, primary=True, patient="P1", study=STUDY, **tags):
+def a_row(
+    letter: str,
+    series: str,
+    *,
+    version: int = 1,
+    primary: bool = True,
+    patient: str = "P1",
+    study: str = STUDY,
+    **tags: Any,
+) -> ImageSetRow:
     return a_page(
         {
             "imageSetId": letter * 32,
@@ -30,8 +42,8 @@ def a_row(letter, series, *, version=1, primary=True, patient="P1", study=STUDY,
     )
 
 
-def ids(study):
-    return [one.pointer.image_set_id for one in study.series]
+def ids(study: StudyRecord) -> list[str]:
+    return [one.pointer.image_set_id or "" for one in study.series]
 
 
 def test_rows_of_one_study_become_one_study_with_its_series_in_order():
@@ -65,7 +77,7 @@ def test_an_image_set_that_names_another_patient_is_not_of_the_study():
     assert study.patient.patient_id == "P1"
 
 
-def an_object(patient):
+def an_object(patient: bytes) -> tuple[StudyObject, ...]:
     return read_studies(
         b'[{"0020000D": {"Value": ["1.2.3"]}, "00100021": {"Value": ["HOSPITAL"]},'
         b' "00081032": {"Value": [{"00080100": {"Value": ["CTHD"]}}]},'

@@ -1,5 +1,7 @@
 """domain.plan: whole series in order, within the budget, and nothing lost."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -270,7 +272,7 @@ def test_an_explanation_tells_what_is_taken_and_what_a_rule_change_would_do() ->
     assert [one.seen.study_instance_uid for one in change.leaves] == ["1.3.2"]
     assert change.enters == ()
     assert [one.seen.study_instance_uid for one in effect(then, now).enters] == ["1.3.2"]
-    document = document_of(then)
+    document: dict[str, Any] = document_of(then)
     assert document["planned_bytes"] == 20 * CT_INSTANCE_BYTES
     assert document["current"]["regions_from"] == "StudyDescription"
 

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from teleprefetch.domain.relevance import Ranking, rank_priors
-from teleprefetch.domain.rules import SiteRules
+from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
 from teleprefetch.model import PatientKey, RankedPrior, SeriesPointer, SeriesRecord, StudyRecord
 
 
@@ -72,6 +72,15 @@ def test_an_unknown_region_stands_between_the_relevant_and_the_irrelevant(unknow
     assert prior.probability >= SiteRules().floor
 
 
+@pytest.mark.parametrize("on", ["", "20150101", "20240101"])
+def test_an_unknown_region_is_warmed_and_never_likelier_than_not_by_its_date_alone(on: str) -> None:
+    current = a_study("CT CHEST", on="20240102")
+
+    unknown = the_only_prior(current, a_study("OUTSIDE FILMS", uid="1.3.1", on=on))
+
+    assert DEFAULT_RULES.floor <= unknown.probability < 0.5
+
+
 def test_a_body_part_that_contradicts_the_description_is_not_dropped_silently() -> None:
     series = SeriesRecord(
         pointer=SeriesPointer(study_instance_uid="1.3.1", series_instance_uid="1.3.1.1"),
@@ -104,6 +113,33 @@ def test_a_procedure_is_worth_less_than_an_exam_unless_a_procedure_is_planned() 
     )
     terms = the_only_prior(a_study("US GUIDED LIVER BIOPSY"), biopsy).terms
     assert "procedure" not in {term.term for term in terms}
+
+
+@pytest.mark.parametrize(
+    ("current", "exam", "biopsy", "line"),
+    [
+        ("CT CHEST", "US CHEST", "US GUIDED LUNG BIOPSY", "US THORACENTESIS"),
+        ("CT ABDOMEN", "US ABDOMEN", "US GUIDED LIVER BIOPSY", "US PARACENTESIS"),
+    ],
+)
+def test_a_needle_under_ultrasound_shows_less_than_an_exam_and_a_drained_fluid_least(
+    current: str, exam: str, biopsy: str, line: str
+) -> None:
+    ranking = rank_priors(
+        a_study(current),
+        [a_study(text, uid=f"1.3.{n}") for n, text in enumerate((line, biopsy, exam))],
+        now=None,
+    )
+
+    assert [one.study.study_description for one in ranking.priors] == [exam, biopsy, line]
+    assert ranking.priors[1].probability < 0.97
+    assert ranking.priors[2].probability < 0.9
+
+
+def test_a_breast_biopsy_is_opened_with_the_next_mammogram() -> None:
+    biopsy = a_study("US BREAST BIOPSY RT", uid="1.3.1")
+
+    assert the_only_prior(a_study("MAM DIAG RT"), biopsy).probability > 0.97
 
 
 def test_the_body_part_places_a_study_without_description() -> None:

@@ -45,14 +45,20 @@ def _records(drawn) -> list[StudyRecord]:
     ]
 
 
-@given(description=st.sampled_from(DESCRIPTIONS[:-2]), drawn=studies)
-def test_an_irrelevant_prior_never_changes_the_order_of_the_others(description, drawn) -> None:
+@given(
+    description=st.sampled_from(DESCRIPTIONS[:-2]),
+    drawn=studies,
+    floor=st.sampled_from([0.0, 0.45]),
+)
+def test_an_irrelevant_prior_never_changes_the_order_of_the_others(
+    description, drawn, floor
+) -> None:
     current = a_study(description)
     priors = _records(drawn)
     irrelevant = a_study("XR ELBOW RT 2V", uid="1.9.1")
 
-    before = rank_priors(current, priors, now=None)
-    after = rank_priors(current, [irrelevant, *priors], now=None)
+    before = rank_priors(current, priors, rules=SiteRules(floor=floor), now=None)
+    after = rank_priors(current, [irrelevant, *priors], rules=SiteRules(floor=floor), now=None)
 
     kept = [one.study for one in after.priors if one.study != irrelevant]
     assert kept == [one.study for one in before.priors]

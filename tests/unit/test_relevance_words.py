@@ -187,3 +187,38 @@ def test_a_body_part_inside_the_described_region_contradicts_nothing() -> None:
     assert an_exam("US LIVER", series=(within,)).other_regions == ()
     assert an_exam("US LIVER", series=(besides,)).other_regions == ("KNEE",)
     assert an_exam("US KNEE", series=(within, besides)).side == "B"
+
+
+@pytest.mark.parametrize(
+    ("description", "modality", "regions_read"),
+    [
+        ("CT CHSET W CON", "CT", "CHEST"),
+        ("MRI BRIAN WO", "MR", "BRAIN"),
+        ("VAS LE ART", "US", "LEG_VESSEL"),
+        ("VAS ABI W PVR", "US", "LEG_VESSEL"),
+        ("US TRANSCRANIAL DOPPLER", "US", "BRAIN"),
+        ("CTA CHEST AORTA", "CT", "CHEST AORTA_TH"),
+        ("XR CHEST PICC", "XR", "CHEST ARM_VESSEL"),
+        ("IR PICC", "XA", "ARM_VESSEL"),
+        ("TC TORACO-ABDOMINO-PELVICO", "CT", "CHEST ABDOMEN PELVIS"),
+        ("TAC TORACOABDOMINOPELVICO", "CT", "CHEST ABDOMEN PELVIS"),
+        ("TDM THORACO-ABDOMINO-PELVIENNE", "CT", "CHEST ABDOMEN PELVIS"),
+        ("ANGIOTC TEP", "CT", "CHEST"),
+        ("TEP-TDM AU FDG", "PT", "WHOLEBODY"),
+        ("ECO DOPPLER VENOSO MII", "US", "LEG_VESSEL"),
+        ("MR RENAL PROTOCOL", "MR", "KIDNEY ABDOMEN"),
+        ("FL BE", "RF", "BOWEL"),
+    ],
+)
+def test_slips_and_local_words_are_read(description, modality, regions_read) -> None:
+    exam = an_exam(description)
+
+    assert exam.modality == modality
+    assert set(exam.regions) == set(regions_read.split())
+
+
+@pytest.mark.parametrize(
+    ("description", "side"), [("RX HOMBRO IZQDO", "L"), ("RX HOMBRO DCHO AP", "R")]
+)
+def test_a_side_is_read_in_its_local_short_form(description: str, side: str) -> None:
+    assert an_exam(description).side == side

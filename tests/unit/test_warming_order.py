@@ -2,10 +2,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teleprefetch.domain.warming_order import frame_order, series_order
-from teleprefetch.model import PlannedSeries, SeriesPointer
+from teleprefetch.model import PlannedSeries, Role, SeriesPointer
 
 
-def planned(role, rank):
+def planned(role: Role, rank: int) -> PlannedSeries:
     pointer = SeriesPointer(study_instance_uid="1.2", series_instance_uid="1.3")
     return PlannedSeries(role=role, rank=rank, series=pointer, estimated_bytes=1)
 

@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from teleprefetch.domain.lexicon import Meanings, lexicon, misspelt, words_of
+from teleprefetch.domain.lexicon import (
+    SHORTEST_STEM,
+    Meanings,
+    lexicon,
+    misspelt,
+    words_of,
+)
 
-_MAX_WORDS: Final = 64
+# Characters; LO holds 64 (PS3.5 6.2), so more is noise, and read in part.
+MAX_TEXT: Final = 192
+_DESTROYED: Final = "\ufffd"
+_WITH_DIACRITICS: Final = "aeioucn"
 # PET has CT with it, a nuclear scan too; of the others the first word decides, if it is one.
 _ALWAYS_FIRST: Final = ("PT", "NM", "BMD")
 _MODALITIES: Final = ("MR", "MG", "CT", "RF", "XA", "US", "XR", "OT")
@@ -42,7 +51,7 @@ class Reading:
 @lru_cache(maxsize=16_384)
 def read(text: str) -> Reading:
     """Read a description in any of the lexicon's languages; linear in its length."""
-    words = _placed(words_of(text)[:_MAX_WORDS])
+    words = _placed(words_of(_restored(text[:MAX_TEXT])))
     found: dict[str, dict[str, None]] = {}
     for meanings in _meanings(words):
         for kind, name in meanings:
@@ -57,6 +66,30 @@ def read(text: str) -> Reading:
         flags=frozenset(found.get("flag", ())) - {"filler"},
         words=frozenset(word for word in words if len(word) > 1),
     )
+
+
+def _restored(text: str) -> str:
+    """The text with the letter put back that a wrong SpecificCharacterSet destroyed in a word.
+
+    The letters that carry diacritics in the lexicon's languages are tried; a word that none of
+    them completes goes without it.
+    """
+    if _DESTROYED not in text:
+        return text
+    return " ".join(
+        next(filter(_is_known, _completions(word)), word.replace(_DESTROYED, ""))
+        for word in text.split()
+    )
+
+
+def _completions(word: str) -> Iterator[str]:
+    """The word with one destroyed letter put back in each way; nothing if it lacks more."""
+    letters = _WITH_DIACRITICS if word.count(_DESTROYED) == 1 else ""
+    return (word.replace(_DESTROYED, letter) for letter in letters)
+
+
+def _is_known(text: str) -> bool:
+    return all(_plain(word) for word in words_of(text))
 
 
 def _placed(words: list[str]) -> list[str]:
@@ -104,7 +137,7 @@ def _word(word: str) -> Meanings:
         compounded = _suffix_modality(word)
         kept = tuple(one for one in meanings if not compounded or one[0] != "modality")
         return kept + compounded
-    for prefix in _PREFIXES:
+    for prefix in _PREFIXES if word.startswith(_PREFIXES) else ():
         rest = word[len(prefix) :]
         if len(rest) > 2 and word.startswith(prefix) and (meanings := _plain(rest)):
             return meanings + lexicon().exact.get(prefix, ())
@@ -118,7 +151,7 @@ def _plain(word: str) -> Meanings:
     kinds = {kind for kind, _ in meanings}
     if kinds == {"flag"} and ("flag", "filler") in meanings:
         return meanings
-    for length in range(min(len(word), table.longest_stem), 2, -1):
+    for length in table.stem_lengths.get(word[:SHORTEST_STEM], ()):
         more = table.stems.get(word[:length], ())
         if fresh := tuple(meaning for meaning in more if meaning[0] not in kinds):
             meanings += fresh
@@ -142,6 +175,8 @@ def _modality(named: dict[str, None], words: list[str]) -> str:
     leading = [name for kind, name in lexicon().exact.get(words[0], ()) if kind == "modality"]
     if leading and (leading[0] in _LEADING or "MR" in named):
         return leading[0]
+    if leading == ["XR"]:  # a radiograph of a line is no angiogram
+        named = {name: None for name in named if name != "XA"}
     return next((name for name in _MODALITIES if name in named), "")
 
 

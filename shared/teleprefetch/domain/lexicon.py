@@ -3,7 +3,7 @@
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,10 +12,17 @@ from typing import Final
 Meaning = tuple[str, str]
 Meanings = tuple[Meaning, ...]
 
-MAX_TEXT: Final = 256  # characters; LO holds 64 (PS3.5 6.2), so more is noise, and read in part
+SHORTEST_STEM: Final = 3
 _WORD: Final = re.compile(r"[^\W_]+")
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _MARKS: Final = {0x300 + offset: None for offset in range(0x70)}
+_UTF_8_TAKEN_FOR_LATIN: Final = {
+    pair.decode(taken, errors="ignore"): pair.decode()
+    for pair in (bytes((lead, tail)) for lead in (0xC2, 0xC3) for tail in range(0x80, 0xC0))
+    for taken in ("latin-1", "cp1252")
+    if len(pair.decode(taken, errors="ignore")) > 1
+}
+_TAKEN: Final = re.compile("|".join(map(re.escape, _UTF_8_TAKEN_FOR_LATIN)))
 _UMLAUTS: Final = {"ä": "ae", "ö": "oe", "ü": "ue"}
 
 
@@ -24,22 +31,26 @@ class Lexicon:
     """Words, stems and phrases with their meanings; phrases are indexed by their first word.
 
     `longest` is the number of words of the longest phrase that starts with a word, and
-    `phrase_stems` maps all words but the last of a phrase to the stems its last may have.
+    `phrase_stems` maps all words but the last of a phrase to the stems its last may have;
+    `stem_lengths` maps the first letters of stems, which most words lack, to falling lengths.
     """
 
     exact: dict[str, Meanings]
     stems: dict[str, Meanings]
     phrase_stems: dict[str, tuple[tuple[str, Meanings], ...]]
     longest: dict[str, int]
-    longest_stem: int
+    stem_lengths: dict[str, tuple[int, ...]]
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text, folded: no case, no diacritics, no punctuation; "WholeBody" is two.
 
-    A character that a wrong SpecificCharacterSet destroyed (U+FFFD) is left out of its word.
+    Two letters that a wrong SpecificCharacterSet (PS3.5 6.1) made of one, UTF-8 taken for
+    Latin-1, are turned back.
     """
-    parted = _HUMP.sub(" ", text[:MAX_TEXT].replace("\ufffd", ""))
+    if not text.isascii():
+        text = _TAKEN.sub(lambda pair: _UTF_8_TAKEN_FOR_LATIN[pair[0]], text)
+    parted = _HUMP.sub(" ", text)
     folded = unicodedata.normalize("NFKD", parted.casefold())
     return _WORD.findall(folded.translate(_MARKS))
 
@@ -91,8 +102,18 @@ def _indexed(meanings: dict[str, Meanings]) -> Lexicon:
         stems=stems,
         phrase_stems={head: tuple(tails) for head, tails in phrase_stems.items()},
         longest={word: length for word, length in longest.items() if length > 1},
-        longest_stem=max(map(len, stems)),
+        stem_lengths={
+            head: tuple(sorted({len(stem) for stem in some}, reverse=True))
+            for head, some in _by_head(stems).items()
+        },
     )
+
+
+def _by_head(stems: Iterable[str]) -> dict[str, list[str]]:
+    heads: dict[str, list[str]] = {}
+    for stem in stems:
+        heads.setdefault(stem[:SHORTEST_STEM], []).append(stem)
+    return heads
 
 
 def _within(words: list[str], phrase: Meanings, meanings: dict[str, Meanings]) -> Meanings:
@@ -116,16 +137,22 @@ def _within(words: list[str], phrase: Meanings, meanings: dict[str, Meanings]) -
 
 
 @cache
-def _misspellings() -> tuple[dict[str, Meanings], dict[str, Meanings]]:
-    """Region words of six letters and more, and the same with any one letter left out."""
+def _misspellings() -> tuple[dict[str, Meanings], dict[str, Meanings], dict[str, Meanings]]:
+    """Region words of six letters and more, the same less one letter, and of five, swapped."""
     table = lexicon()
-    whole = {
+    named = {
         word: meanings
         for word, meanings in {**table.stems, **table.exact}.items()
-        if len(word) > 5 and " " not in word and any(kind == "region" for kind, _ in meanings)
+        if len(word) > 4 and " " not in word and any(kind == "region" for kind, _ in meanings)
     }
+    whole = {word: meanings for word, meanings in named.items() if len(word) > 5}
     shorter = {cut: meanings for word, meanings in whole.items() for cut in _without_one(word)}
-    return whole, shorter
+    swapped = {slip: meanings for word, meanings in named.items() for slip in _swapped(word)}
+    return whole, shorter, swapped
+
+
+def _swapped(word: str) -> Iterator[str]:
+    return (word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(1, len(word) - 1))
 
 
 def _without_one(word: str) -> Iterator[str]:
@@ -135,16 +162,19 @@ def _without_one(word: str) -> Iterator[str]:
 def misspelt(word: str) -> Meanings:
     """The meanings of the region word that `word` is one slip of the keys away from.
 
-    One letter too few or too many; for seven letters and more also one wrong, or two swapped.
-    The first letter is always taken as it is.
+    One letter too few or too many, or two neighbours swapped; for seven letters and more also
+    one wrong. The first letter is always taken as it is.
     """
     if not 5 <= len(word) <= 24 or not word.isalpha():
         return ()
-    whole, shorter = _misspellings()
-    cuts = tuple(_without_one(word))
-    candidates = (
-        shorter.get(word, ()),
-        *(whole.get(cut, ()) for cut in cuts),
-        *(shorter.get(cut, ()) for cut in cuts if len(word) > 6),
-    )
-    return next((meanings for meanings in candidates if meanings), ())
+    whole, shorter, swapped = _misspellings()
+    if meanings := swapped.get(word) or shorter.get(word):
+        return meanings
+    likest: Meanings = ()
+    for at in range(1, len(word)):
+        cut = word[:at] + word[at + 1 :]
+        if cut in whole:
+            return whole[cut]
+        if cut in shorter and not likest and len(word) > 6:
+            likest = shorter[cut]
+    return likest

@@ -7,7 +7,7 @@ during the day.
 from collections.abc import Iterator
 
 from teleprefetch.domain.regions import lineage
-from teleprefetch.domain.rules import Selector, SiteRules, ViewerRule, WarmRule
+from teleprefetch.domain.rules import Selector, SiteRules, ViewerRule, WarmRule, parse_rules
 from teleprefetch.domain.scoring import best_case_probability
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import Value
@@ -45,6 +45,15 @@ def checked(rules: SiteRules) -> SiteRules:
             )
         )
     return rules
+
+
+def checked_rules(text: str, *, at: str) -> SiteRules:
+    """A site's rules read from TOML and checked; raises as `parse_rules` and `checked` do."""
+    rules = parse_rules(text, at=at)
+    try:
+        return checked(rules)
+    except InvalidPayloadError as error:
+        raise InvalidPayloadError(f"{at}: {error}") from error
 
 
 def _refusals(viewer: ViewerRule, rules: SiteRules) -> Iterator[tuple[str, str]]:

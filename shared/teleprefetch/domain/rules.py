@@ -76,7 +76,7 @@ class SiteRules(Value):
     site's ProcedureCodeSequence stands for.
     """
 
-    floor: float = Field(default=0.33, ge=0, le=1)
+    floor: float = Field(default=0.45, ge=0, le=1)
     warm_doubtful: bool = False
     warm: tuple[WarmRule, ...] = ()
     viewer: tuple[ViewerRule, ...] = ()
@@ -88,8 +88,12 @@ class SiteRules(Value):
 DEFAULT_RULES: Final = SiteRules()
 
 
-def parse_rules(text: str) -> SiteRules:
+def parse_rules(text: str, *, at: str = "rules") -> SiteRules:
     """Read a site's rules from TOML.
+
+    Args:
+        text: the document; an empty one changes nothing.
+        at: the setting or option it came by, put first in errors.
 
     Raises:
         InvalidPayloadError: the text is not TOML, or a key is unknown or out of range; the
@@ -98,5 +102,6 @@ def parse_rules(text: str) -> SiteRules:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidPayloadError("rules: not a TOML document") from error
-    return SiteRules.parse(document, at="rules")
+        _, _, place = str(error).rpartition("(at ")
+        raise InvalidPayloadError(f"{at}: not a TOML document at {place.rstrip(')')}") from error
+    return SiteRules.parse(document, at=at)

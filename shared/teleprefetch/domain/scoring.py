@@ -11,7 +11,7 @@ from teleprefetch.domain.rules import ExtraPair, SiteRules
 from teleprefetch.model import Term
 
 ANATOMY_POINTS: Final = 60.0
-UNKNOWN_POINTS: Final = 28.0
+UNKNOWN_POINTS: Final = 30.8
 _UNKNOWN_SHARE: Final = 0.2
 MIDPOINT: Final = 32.0
 SCALE: Final = 6.0
@@ -21,6 +21,10 @@ _SAME_SIDE: Final = 2.0
 _SAME_TEXT: Final = 4.0
 _SAME_CONTRAST: Final = 0.5
 _PROCEDURE: Final = -6.0
+# Under ultrasound or fluoroscopy a procedure shows the needle; a breast's shows the lesion, too.
+_GUIDED: Final = -20.0
+_ACCESS: Final = -34.0
+_PROCEDURES: Final = frozenset({"procedure", "access"})
 _OTHER_VESSELS: Final = -46.0
 _VESSELS: Final = frozenset({"vein", "artery"})
 _RECENT: Final = 3.0
@@ -50,7 +54,8 @@ def score(current: Exam, prior: Exam, *, age_days: int | None, rules: SiteRules)
         age_days: from the prior to the current exam; None if either date is unknown.
         rules: the site's extra pairs are the part that counts here.
     """
-    terms = (*_timeless(current, prior, rules.pairs), _recency(_months(age_days)))
+    timeless = _timeless(current, prior, rules.pairs)
+    terms = (*timeless, _recency(_months(age_days), is_known=_is_known(current, prior)))
     if rules.mute:
         terms = tuple(term for term in terms if term.term not in rules.mute)
     points = round(sum(term.points for term in terms), 2)
@@ -68,8 +73,7 @@ def _timeless(current: Exam, prior: Exam, pairs: tuple[ExtraPair, ...]) -> tuple
         (prior.regions, prior.other_regions, prior.modality),
         pairs,
     )
-    is_known = bool(current.regions) and bool(prior.regions)
-    share = anatomy.points / ANATOMY_POINTS if is_known else _UNKNOWN_SHARE
+    share = anatomy.points / ANATOMY_POINTS if _is_known(current, prior) else _UNKNOWN_SHARE
     terms = (
         anatomy,
         _modality(current.modality, prior.modality, share),
@@ -172,10 +176,13 @@ def _vessel(current: frozenset[str], prior: frozenset[str]) -> Term | None:
 
 
 def _kind(current: Exam, prior: Exam) -> Term | None:
-    is_procedure = "procedure" in prior.flags and prior.modality != "XR"
-    if is_procedure and "procedure" not in current.flags:
-        return _term("procedure", _PROCEDURE, "a procedure rather than an exam")
-    return None
+    if prior.modality == "XR" or not prior.flags & _PROCEDURES or current.flags & _PROCEDURES:
+        return None
+    if "access" in prior.flags:
+        return _term("procedure", _ACCESS, "a needle or line rather than an exam")
+    is_guided = prior.modality in ("US", "XA") and "BREAST" not in prior.regions
+    points = _GUIDED if is_guided else _PROCEDURE
+    return _term("procedure", points, "a procedure rather than an exam")
 
 
 def best_case_probability(
@@ -187,18 +194,23 @@ def best_case_probability(
     return probability_of(value * ANATOMY_POINTS + favour)
 
 
+def _is_known(current: Exam, prior: Exam) -> bool:
+    return bool(current.regions) and bool(prior.regions)
+
+
 def _months(age_days: int | None) -> int | None:
     return None if age_days is None else age_days // 30
 
 
 @lru_cache(maxsize=4_096)
-def _recency(age_months: int | None) -> Term:
+def _recency(age_months: int | None, *, is_known: bool) -> Term:
     if age_months is None:
         return _term("recency", 0, "date unknown")
     if age_months < 0:
         return _term("recency", 0, "dated after the current study")
     points = _RECENT * 0.5 ** (age_months / _RECENT_HALF_LIFE_MONTHS)
-    return _term("recency", points, f"{age_months} months old")
+    share = 1.0 if is_known else _UNKNOWN_SHARE  # to be new is no reason to open the unknown
+    return _term("recency", points * share, f"{age_months} months old")
 
 
 def _term(name: str, points: float, reason: str) -> Term:

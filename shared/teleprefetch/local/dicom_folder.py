@@ -28,6 +28,7 @@ class FolderStudy:
     study_description: str
     modalities: tuple[str, ...]
     files: tuple[Path, ...]
+    headers: tuple[Header, ...] = ()
 
     @property
     def newness(self) -> tuple[str, str, str]:
@@ -189,4 +190,5 @@ def _study(items: list[tuple[Path, Header]]) -> FolderStudy:
         study_description=next((h.study_description for h in headers if h.study_description), ""),
         modalities=tuple(sorted({header.modality for header in headers if header.modality})),
         files=tuple(path for path, _ in items),
+        headers=tuple(headers),
     )

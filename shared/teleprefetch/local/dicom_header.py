@@ -11,6 +11,7 @@ from pydicom import config, dcmread
 from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from teleprefetch.dicom import is_uid
 from teleprefetch.model import PatientKey
@@ -26,6 +27,14 @@ _KEYWORDS: Final = (
     "StudyTime",
     "StudyDescription",
     "Modality",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "ProcedureCodeSequence",
+    "BodyPartExamined",
+    "SeriesDescription",
+    "SeriesNumber",
+    "Laterality",
 )
 _VRS: Final = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR "
@@ -60,6 +69,14 @@ class Header:
     study_time: str
     study_description: str
     modality: str
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
+    procedure_codes: tuple[str, ...] = ()
+    body_part_examined: str = ""
+    series_description: str = ""
+    series_number: int | None = None
+    laterality: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +152,26 @@ def _header_of(dataset: FileDataset, *, has_preamble: bool) -> Header | Unusable
         study_time=_digits(_only(dataset.get("StudyTime")).partition(".")[0], 6),
         study_description=_only(dataset.get("StudyDescription")),
         modality=_only(dataset.get("Modality")),
+        patient_name=_only(dataset.get("PatientName")),
+        patient_birth_date=_digits(_only(dataset.get("PatientBirthDate")), 8),
+        patient_sex=_only(dataset.get("PatientSex")),
+        procedure_codes=_codes(dataset.get("ProcedureCodeSequence")),
+        body_part_examined=_only(dataset.get("BodyPartExamined")),
+        series_description=_only(dataset.get("SeriesDescription")),
+        series_number=_number(_only(dataset.get("SeriesNumber"))),
+        laterality=_only(dataset.get("Laterality")),
     )
+
+
+def _codes(items: object) -> tuple[str, ...]:
+    """The code values of a code sequence (PS3.3 8.8); none if it is no sequence."""
+    if not isinstance(items, Sequence):
+        return ()
+    return tuple(filter(None, (_only(item.get("CodeValue")) for item in items)))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.lstrip("-").isdecimal() else None
 
 
 def _wrong_uid(uids: dict[str, str]) -> str:
