@@ -19,6 +19,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         rules=runtime.rules(),
         budget_bytes=settings.budget_bytes,
         give_up_after_s=settings.give_up_after_s,
+        reading_days=settings.reading_days,
         now=runtime.now(),
     )
     runtime.logger.info("warming planned", series=planned.series, left_out=planned.left_out)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from teleprefetch.dicom import DicomUid
-from teleprefetch.model import Instant, OriginId, Priority, Slug, StudyWarmth, Value
+from teleprefetch.model import AssignedTo, Instant, OriginId, Priority, Slug, StudyWarmth, Value
 from teleprefetch.prefetch import digest_of
 
 
@@ -13,7 +13,8 @@ class StudyAssigned(Value):
     """The detail of the worklist's event `Study Assigned`.
 
     `deadline_at` is when the notice goes out at the latest; without it the pipeline's own
-    setting counts from the event's time.
+    setting counts from the event's time. A node that asks who reads shows the study to
+    `assigned_to`; without it, to nobody.
     """
 
     schema_version: Literal["1"]
@@ -23,6 +24,7 @@ class StudyAssigned(Value):
     reading_location: Slug
     priority: Priority = "high"
     deadline_at: Instant | None = None
+    assigned_to: AssignedTo | None = None
 
 
 class AssignmentAddress(Value):
@@ -47,6 +49,7 @@ class Assignment(Value):
     reading_location: Slug
     priority: Priority
     deadline_at: Instant
+    assigned_to: AssignedTo | None = None
     wait_s: int = Field(ge=0)
     is_first: bool
 

@@ -10,6 +10,7 @@ from teleprefetch.errors import InvalidPayloadError
 
 OriginId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ImageSetId = Annotated[str, StringConstraints(pattern=r"^[0-9a-z]{32}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Role = Literal["current", "prior"]
 Priority = Literal["stat", "high", "routine"]
@@ -253,6 +254,24 @@ class ObjectPointer(Value):
     key: str
 
 
+class AssignedTo(Value):
+    """A reader, groups, or both, as their issuer of tokens calls them."""
+
+    issuer: Annotated[str, StringConstraints(pattern=r"^https?://[^\s#?]+$", max_length=256)]
+    subject: Name | None = None
+    groups: tuple[Name, ...] = ()
+
+
+class Assigned(Value):
+    """Why a node may show what it warms: an assignment; `patient` is a digest of whose it is."""
+
+    assignment_id: Slug
+    reading_location: Slug
+    assigned_to: AssignedTo | None
+    patient: str
+    ends_at: Instant
+
+
 class WarmOrder(Value):
     """A message to one node: warm this plan, and answer the task token."""
 
@@ -263,6 +282,7 @@ class WarmOrder(Value):
     priority: Priority
     give_up_at: datetime
     task_token: str
+    reading: Assigned | None = None
 
 
 class PurgeOrder(Value):

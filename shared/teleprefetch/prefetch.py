@@ -8,6 +8,7 @@ from pydantic import Field
 
 from teleprefetch.dicom import DicomUid
 from teleprefetch.model import (
+    AssignedTo,
     Instant,
     ObjectPointer,
     OriginId,
@@ -25,7 +26,8 @@ Cause = Literal["import", "assignment", "operator"]
 class PrefetchRequest(Value):
     """The input of a `prefetch` execution; `prefetch_id` is the execution's name as well.
 
-    `waiter` is the task token of an assignment that waits for this prefetch, or empty.
+    `waiter` is the task token of an assignment that waits for this prefetch, or empty;
+    `assignment_id` and `assigned_to` say which one, and who reads.
     """
 
     prefetch_id: Slug
@@ -35,6 +37,8 @@ class PrefetchRequest(Value):
     cause: Cause
     priority: Priority = "routine"
     waiter: str = ""
+    assignment_id: Slug | None = None
+    assigned_to: AssignedTo | None = None
 
 
 class Candidates(Value):

@@ -92,6 +92,7 @@ class PipelineSettings(Value):
     assignment_deadline_s: int = Field(gt=0)
     give_up_after_s: int = Field(gt=0)
     historical_after_days: int = Field(ge=0)
+    reading_days: int = Field(gt=0)
     site_rules: str = ""
     records_kept_days: int = Field(gt=0)
 

@@ -1,13 +1,14 @@
 """Steps of the prefetch machine: find, rank, plan, and the one outcome."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from teleprefetch.domain.rules import DEFAULT_RULES
 from teleprefetch.errors import CorruptPayloadError, InvalidPayloadError, StudyNotFoundError
-from teleprefetch.model import Plan
+from teleprefetch.model import AssignedTo, Plan
 from teleprefetch.prefetch import Candidates
 from teleprefetch.settings import Routing
 from teleprefetch.steps import find_priors, plan_warm, rank_priors, record_failure, record_outcome
@@ -59,6 +60,7 @@ class World:
             rules=DEFAULT_RULES,
             budget_bytes=10**9,
             give_up_after_s=3600,
+            reading_days=7,
             now=NOW,
         )
 
@@ -100,6 +102,25 @@ def test_the_plan_holds_the_current_study_first_and_orders_go_to_the_nodes_of_th
     assert plan.series[0].role == "current"
     assert len(plan.priors) == 2
     assert [order.node for order in planned.orders] == ["node-a", "node-b"]
+
+
+def test_the_orders_of_an_assignment_say_who_may_read_and_until_when() -> None:
+    reader = {"issuer": "https://issuer", "subject": "reader-1", "groups": ["chest"]}
+    state = a_state(assignment_id="a-1", assigned_to=reader)
+
+    planned = plan_warm.Planned.parse(World().through("PlanWarm", state)["plan"])
+
+    [order] = planned.orders
+    assert order.reading is not None
+    assert order.reading.assigned_to == AssignedTo.parse(reader)
+    assert order.reading.ends_at == NOW + timedelta(days=7)
+    assert PATIENT.patient_id not in order.reading.patient
+
+
+def test_the_orders_of_an_import_open_nothing_to_anybody() -> None:
+    planned = plan_warm.Planned.parse(World().through("PlanWarm", a_state())["plan"])
+
+    assert [order.reading for order in planned.orders] == [None]
 
 
 def test_an_unknown_reading_location_is_refused_by_name() -> None:

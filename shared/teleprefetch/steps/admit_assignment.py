@@ -44,6 +44,7 @@ def run(
         reading_location=assigned.reading_location,
         priority=assigned.priority,
         deadline_at=deadline_at,
+        assigned_to=assigned.assigned_to,
         wait_s=max(0, int((deadline_at - now).total_seconds()) - RELEASE_MARGIN_S),
         is_first=True,
     )

@@ -32,5 +32,7 @@ def run(payload: Mapping[str, Any], *, executions: Executions) -> bool:
         cause="assignment",
         priority=assignment.priority,
         waiter=task_token,
+        assignment_id=assignment.assignment_id,
+        assigned_to=assignment.assigned_to,
     )
     return executions.start(request.prefetch_id, {"request": request.model_dump(mode="json")})
