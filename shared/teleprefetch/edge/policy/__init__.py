@@ -1,0 +1,1 @@
+"""The node's policies: Cedar files, the engine that evaluates them, and the gatekeeper."""
