@@ -1,7 +1,6 @@
 """The command `teleprefetch`."""
 
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -9,7 +8,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 
-from teleprefetch import __version__
+from teleprefetch import __version__, audit_command, explain_command, policy_command
 from teleprefetch.errors import PrefetchError
 
 app = typer.Typer(
@@ -19,6 +18,10 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_show_locals=False,
 )
+
+app.add_typer(audit_command.app)
+app.add_typer(policy_command.app)
+app.command()(explain_command.explain)
 
 _PROBLEM, _MISUSE = 1, 2
 
@@ -108,22 +111,57 @@ def demo(
 
 
 @app.command()
-def up() -> None:
-    """Run the stack on this machine and print its addresses, until Ctrl-C."""
-    from teleprefetch.local.stack import LocalStack
+def up(
+    viewer: Annotated[
+        Path | None,
+        typer.Option(help="Serve this built viewer beside the studies; see `teleprefetch viewer`."),
+    ] = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Import the made-up patient and assign the study.")
+    ] = False,
+    dicom: Annotated[
+        Path | None, typer.Option(help="Import this folder's studies, and assign the newest.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="With --dicom: StudyInstanceUID of the study to assign.")
+    ] = None,
+) -> None:
+    """Run the stack on this machine and print its addresses, until Ctrl-C.
 
-    with LocalStack() as stack:
-        typer.echo("The stack is up; Ctrl-C ends it.\n")
-        for name, value in stack.addresses.items():
-            typer.echo(f"{name:<24}{value}")
-        typer.echo("\nFor another terminal:\n")
-        for name, value in stack.environment.items():
-            typer.echo(f"export {name}={value}")
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            typer.echo("\nending")
+    With studies and a viewer, also print the link that opens the assigned study beside its best
+    prior.
+    """
+    from teleprefetch.local.up import UpOptions, run_up
+
+    if samples and dicom is not None:
+        _refuse("--samples and --dicom: one of them")
+    if study is not None and dicom is None:
+        _refuse("--study: needs --dicom")
+    options = UpOptions(viewer=viewer, samples=samples, dicom=dicom, study_instance_uid=study)
+    try:
+        run_up(options, say=typer.echo)
+    except PrefetchError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        typer.echo("\nending")
+
+
+@app.command()
+def viewer(
+    folder: Annotated[Path, typer.Argument(help="Where to put it; made, or empty.")],
+    archive: Annotated[
+        Path | None, typer.Option(help="The package as `npm pack` wrote it, instead of asking npm.")
+    ] = None,
+) -> None:
+    """Get the released OHIF viewer once, checked against the SHA-512 written in this program."""
+    from teleprefetch.local.viewer import PACKAGE, fetch_viewer
+
+    try:
+        count = fetch_viewer(folder, archive=archive)
+    except PrefetchError as error:
+        _refuse(str(error))
+    typer.echo(f"{PACKAGE}: {count} files in {folder}")
+    typer.echo(f"\nuv run teleprefetch up --samples --viewer {folder}")
 
 
 def _refuse(message: str) -> NoReturn:

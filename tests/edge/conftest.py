@@ -2,8 +2,11 @@
 
 import pytest
 
+from teleprefetch.edge.board import Board
 from teleprefetch.edge.fetching import FetchPool
 from teleprefetch.edge.retrieving import Retriever
+from teleprefetch.edge.routes import Routes
+from teleprefetch.edge.server import EdgeServer
 from teleprefetch.edge.store import Store
 from teleprefetch.edge.warming import Warmer
 from tests.edge.fakes_for_node import ORIGIN, FakeClock, FakeDocuments, FakeOrigin
@@ -74,3 +77,30 @@ def open_warmer(origin, documents, clock):
 @pytest.fixture
 def warmer(open_warmer, store):
     return open_warmer(store)
+
+
+@pytest.fixture
+def board():
+    """Counters for a server of a test."""
+    board = Board()
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def serve_store(store, board):
+    """Starts servers over the store; all are closed at the end, before the board is."""
+    opened = []
+
+    def start(*, is_ready=lambda: True, order=None, misses=None, board=None, **options):
+        routes = Routes(store, is_ready=is_ready, order=order, misses=misses, board=board)
+        server = EdgeServer(
+            ("127.0.0.1", 0), routes, at_thread_end=store.close_thread, board=board, **options
+        )
+        server.start()
+        opened.append(server)
+        return server
+
+    yield start
+    for server in opened:
+        server.close()

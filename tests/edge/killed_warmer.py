@@ -30,6 +30,7 @@ def bytes_of(number):
 
 
 def main(path, log_path):
+    content(1)  # its first use in four threads at once was seen to make another codestream
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     origin, documents = FakeOrigin(), FakeDocuments()
     series = origin.hold(pointer(), COUNT, with_checksums=False)

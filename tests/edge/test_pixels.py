@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teleprefetch import dicom
+from teleprefetch.edge.codestream import read_codestream
 from teleprefetch.edge.pixels import check_marker, check_pixels
 from teleprefetch.errors import CorruptPayloadError
 from teleprefetch.model import Frame, FrameEntry
@@ -122,3 +123,49 @@ def test_a_header_that_declares_a_giant_image_is_refused_before_it_is_decoded():
     frame = Frame(content=bytes(bomb), transfer_syntax_uid=dicom.HTJ2K_LOSSLESS)
     with pytest.raises(CorruptPayloadError, match="more pixels"):
         check_pixels(entry(CRC), frame)
+
+
+@pytest.mark.parametrize("syntax", [dicom.HTJ2K_LOSSLESS, dicom.JPEG_2000_LOSSLESS])
+def test_no_flipped_bit_of_the_headers_keeps_or_ends_the_decoder(syntax):
+    """One of them, in the length of QCD, once ended the whole process."""
+    content, refused = CODED[syntax], 0
+    for bit in range(16, 8 * content.find(b"\xff\x93")):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            read_codestream(bytes(flipped))
+        except CorruptPayloadError:
+            refused += 1
+    assert refused > 300
+
+
+def test_a_quantization_that_is_too_short_for_its_levels_is_refused():
+    damaged = bytearray(CODED[dicom.HTJ2K_LOSSLESS])
+    at = damaged.find(b"\xff\x5c") + 3
+    assert damaged[at] == 4 + 3 * 5
+    del damaged[at + 4 : at + 4 + 12]
+    damaged[at] -= 12
+    with pytest.raises(CorruptPayloadError, match="quantization"):
+        read_codestream(bytes(damaged))
+
+
+def test_a_codestream_that_lacks_a_tile_is_refused_before_it_is_decoded():
+    damaged = bytearray(CODED[dicom.HTJ2K_LOSSLESS])
+    damaged[24:32] = (16).to_bytes(4, "big") * 2
+    with pytest.raises(CorruptPayloadError, match="tile"):
+        read_codestream(bytes(damaged))
+
+
+def test_codestreams_of_other_shapes_are_read():
+    colour = np.random.default_rng(1).integers(0, 255, (40, 50, 3)).astype("uint8")
+    for content in (
+        imagecodecs.htj2k_encode(colour),
+        imagecodecs.jpeg2k_encode(colour, level=0, reversible=True, codecformat="jp2"),
+        imagecodecs.jpeg2k_encode(PIXELS, level=0, reversible=True, resolutions=2),
+        imagecodecs.htj2k_encode(PIXELS, reversible=True, tile=(16, 16)),
+        imagecodecs.htj2k_encode(PIXELS, reversible=True, tlm=True),
+        imagecodecs.htj2k_encode(PIXELS, reversible=True, resolutions=3),
+    ):
+        assert read_codestream(content).is_reversible
+    lossy = imagecodecs.jpeg2k_encode(PIXELS, level=40, reversible=False)
+    assert not read_codestream(lossy).is_reversible

@@ -15,6 +15,8 @@ from teleprefetch.adapters.sqs import SqsOrders
 from teleprefetch.adapters.step_functions import StepFunctionsTasks
 from teleprefetch.edge.logs import log_to_stderr
 from teleprefetch.edge.node import Node
+from teleprefetch.edge.reading import READER_RETRIES
+from teleprefetch.edge.serving import raise_file_limit
 from teleprefetch.errors import OriginUnavailableError
 from teleprefetch.settings import NodeSettings, from_environment
 
@@ -27,6 +29,7 @@ def main() -> None:
         NodeUnavailableError: the store cannot be opened.
     """
     log_to_stderr()
+    raise_file_limit()
     settings = from_environment(NodeSettings, os.environ)
     ended = threading.Event()
 
@@ -40,9 +43,13 @@ def main() -> None:
         connections=settings.fetch_concurrency,
         retries=_patience(settings.origin_patience_s, ended),
     )
+    reading_origins = open_origins(
+        settings.origins, connections=settings.fetch_concurrency, retries=READER_RETRIES
+    )
     node = Node(
         settings,
         origins=origins,
+        reading_origins=reading_origins,
         orders=SqsOrders(boto3.client("sqs"), settings.queue_url, settings.visibility_s),
         tasks=StepFunctionsTasks(boto3.client("stepfunctions")),
         progress=DynamoProgress(
@@ -51,10 +58,12 @@ def main() -> None:
         documents=S3Documents(boto3.client("s3"), bucket=""),
     )
     node.start()
-    print(f"{settings.node} serves on http://{settings.host}:{node.port}", flush=True)
+    scheme = "https" if settings.tls_certificate_path else "http"
+    print(f"{settings.node} serves on {scheme}://{settings.host}:{node.port}", flush=True)
     ended.wait()
     node.stop()
     origins.close()
+    reading_origins.close()
 
 
 def _patience(patience_s: float, ended: threading.Event) -> RetryPolicy:

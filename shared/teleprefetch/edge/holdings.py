@@ -1,37 +1,35 @@
-"""What a node holds of each series: what may be served of it, and what may replace what."""
+"""What a node holds of each series, and what of it may be served."""
 
 import logging
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
+from teleprefetch.edge.adopting import load_entries, read_piece
+from teleprefetch.edge.counters import Counters
+from teleprefetch.edge.disk import disk_errors
 from teleprefetch.edge.index import Index
 from teleprefetch.edge.proofs import Proofs
-from teleprefetch.edge.room import Ballast, private_directory
-from teleprefetch.edge.rows import (
-    Entries,
-    FrameName,
-    HeldFrame,
-    LineageRow,
-    SeriesRow,
-    image_set_lineage,
-    lineage,
-    series_key,
-    unpack,
-    unseal,
-)
-from teleprefetch.edge.segments import belongs, cut_tail, disk_errors, remove_orphan
-from teleprefetch.errors import CorruptPayloadError, StudyNotFoundError
+from teleprefetch.edge.reconciling import Reconciler
+from teleprefetch.edge.room import Ballast
+from teleprefetch.edge.rows import FrameName, HeldFrame, SeriesRow, series_key, unpack
+from teleprefetch.edge.store_files import Files, private_directory
+from teleprefetch.edge.tombstones import Tombstones
+from teleprefetch.errors import CorruptPayloadError, NodeUnavailableError
 from teleprefetch.model import SeriesMetadata, SeriesPointer
 
 _LOG: Final = logging.getLogger(__name__)
+_GZIP: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFrame:
-    """Where one frame's bytes lie, and what they are."""
+    """Where one frame's bytes lie, and what they are.
+
+    `content` has the bytes themselves if the store could not take them; `path` is then empty.
+    """
 
     path: Path
     offset: int
@@ -39,27 +37,54 @@ class StoredFrame:
     transfer_syntax_uid: str
     sha256: str
     version_id: int
+    content: bytes | None = None
 
 
 class Holdings:
-    """The index and the segment files together; swept when opened, shared by threads.
+    """The index and the files together; reconciled when opened, shared by threads.
+
+    With a disk too full to open the index, it answers by the files alone.
 
     Args:
         path: their own directory; made private (0700).
+        patience_s: how long a change waits for other processes.
 
     Raises:
-        NodeUnavailableError: the directory or the index cannot be used.
+        NodeUnavailableError: the directory cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience_s: float = 5.0) -> None:
+        self.counters = Counters()
+        self._is_closed = False
         self._proofs = Proofs()
-        self._segments = path / "segments"
-        for directory in (path, self._segments, path / "index"):
-            private_directory(directory)
+        private_directory(path)
+        self._files = Files(path, proofs=self._proofs)
+        private_directory(path / "index")
+        self._segments = self._files.segments
         self._ballast = Ballast(path / "ballast")
-        self._index = self._ballast.dropped_if_needed(lambda: Index(path / "index"))
+        self._tombstones = self._ballast.dropped_if_needed(lambda: Tombstones(path / "tombstones"))
+        self._index = Index(
+            path, tombstones=self._tombstones, counters=self.counters, patience_s=patience_s
+        )
+        self._reconciler = Reconciler(self._index, self._files, self._tombstones)
+        self._reconciling = threading.Lock()
+        try:
+            self._ballast.dropped_if_needed(self._index.open)
+        except NodeUnavailableError as error:
+            _LOG.error("store: opened without its index: %s", error)
         self._ballast.restore()
-        self._recover()
+        self._index.must_reconcile = True
+        self._refresh()
+        self._reconciler.tidy()
+
+    def close(self) -> None:
+        """Close the index and what is shared with other processes; a second time does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._index.close()
+        self._tombstones.close()
+        self._ballast.restore()
 
     def close_thread(self) -> None:
         """Close this thread's connection to the index; a thread that ends calls it."""
@@ -67,42 +92,74 @@ class Holdings:
 
     def rows(self) -> list[SeriesRow]:
         """Every series held, oldest first."""
-        self._index.refresh()
-        return self._index.rows()
+        self._refresh()
+        return sorted(self._index.copy.rows.copy().values(), key=lambda row: row.stored_at)
 
     def of_study(self, study_instance_uid: str) -> list[SeriesRow]:
         """The series held of a study, newest first."""
-        self._index.refresh()
-        return self._index.of_study(study_instance_uid)
+        self._refresh()
+        return self._index.copy.of_study(study_instance_uid)
+
+    def ranks(self, *study_instance_uids: str) -> dict[str, int]:
+        """How the newest plan that names one of the studies ranks all of its studies.
+
+        The current study has rank 0, the best prior 1. Empty if no plan names one of them.
+        """
+        self._refresh()
+        asked = {*study_instance_uids}
+        named = [plan for plan in [*self._index.copy.plans.values()] if asked & plan.ranks.keys()]
+        return dict(max(named, key=lambda plan: plan.asked_at).ranks) if named else {}
 
     def metadata(self, origin_id: str, series: SeriesPointer) -> SeriesMetadata | None:
         """A series' metadata as stored, or None."""
         row = self._row(origin_id, series)
-        packed = None if row is None else self._unsealed(row, "metadata", "entries")
-        if packed is None:
+        packed = None if row is None else self.packed_dicom_json(row)
+        if row is None or packed is None:
             return None
-        entries = Entries.parse_json(unpack(packed["entries"]), at="store")
+        try:
+            entries = load_entries(read_piece(self._files.segment(row.segment), row.entries))
+        except CorruptPayloadError as error:
+            self._drop_series(row, error)
+            return None
         return SeriesMetadata(
             series=series,
-            dicom_json=unpack(packed["metadata"]),
+            dicom_json=unpack(packed),
             frames=entries.frames,
             without_frames=entries.without_frames,
         )
 
     def packed_dicom_json(self, row: SeriesRow) -> bytes | None:
         """A series' DICOM JSON in gzip, or None."""
-        packed = self._unsealed(row, "metadata")
-        return None if packed is None else packed["metadata"]
+        try:
+            return read_piece(self._files.metadata(row.segment), row.metadata)
+        except CorruptPayloadError as error:
+            self._drop_series(row, error)
+            return None
+
+    def stored_metadata(self, row: SeriesRow) -> StoredFrame | None:
+        """A series' DICOM JSON in gzip as the range of a file whose bytes are proven, or None.
+
+        Raises:
+            NodeUnavailableError: the disk cannot be read.
+        """
+        path = self._files.metadata(row.segment)
+        with disk_errors():
+            is_proven = self._proofs.proves(path, row.metadata)
+        if not is_proven:
+            self._drop_series(row, CorruptPayloadError("store: metadata do not match"))
+            return None
+        piece, version_id = row.metadata, row.series.version_id
+        return StoredFrame(path, 0, piece.length_bytes, _GZIP, piece.sha256, version_id)
 
     def has(self, origin_id: str, series: SeriesPointer, name: FrameName) -> bool:
         """Tell whether a frame is visible."""
         row = self._row(origin_id, series)
-        return row is not None and self._index.frame(row, name) is not None
+        return row is not None and name in self._frames_of(row)
 
     def frames(self, origin_id: str, series: SeriesPointer) -> dict[FrameName, HeldFrame]:
         """The visible frames of a series; a copy."""
         row = self._row(origin_id, series)
-        return {} if row is None else self._index.frames(row)
+        return {} if row is None else dict(self._frames_of(row))
 
     def frame(self, row: SeriesRow, name: FrameName) -> StoredFrame | None:
         """A frame whose bytes are proven; one that does not match is dropped, never answered.
@@ -110,17 +167,25 @@ class Holdings:
         Raises:
             NodeUnavailableError: the disk cannot be read.
         """
-        held = self._index.frame(row, name)
+        held = self._frames_of(row).get(name)
         if held is None or not self._verified(row, [held]):
+            self.counters.add("misses")
             return None
+        self.counters.add("hits")
+        self._files.marks.mark(row.segment)
         return StoredFrame(
-            path=self._segments / row.segment,
+            path=self._files.segment(row.segment),
             offset=held.offset,
             length_bytes=held.length_bytes,
             transfer_syntax_uid=held.transfer_syntax_uid,
             sha256=held.sha256,
             version_id=row.series.version_id,
         )
+
+    def served(self, row: SeriesRow, frames: int) -> None:
+        """Take note of frames that were answered from what a server remembers; never waits."""
+        self.counters.add("hits", frames)
+        self._files.marks.mark(row.segment)
 
     def verify(
         self,
@@ -136,141 +201,71 @@ class Holdings:
         row = self._row(origin_id, series)
         if row is None:
             return set()
-        held = self._index.frames(row)
+        held = self._frames_of(row)
         return self._verified(
             row, [held[name] for name in (held if frames is None else frames) if name in held]
         )
 
     def counts(self, row: SeriesRow) -> tuple[int, int]:
         """How many frames of a series are visible, and proven by this process; reads nothing."""
-        held = list(self._index.frames(row).values())
-        return len(held), self._proofs.count(self._segments / row.segment, held)
+        held = list(self._frames_of(row).values())
+        return len(held), self._proofs.count(self._files.segment(row.segment), held)
 
-    def purge(self, origin_id: str, image_set_id: str, below_version: int | None = None) -> int:
-        """Forget an image set, or its versions below one, for good; how many versions went.
-
-        Files go first and the tombstone follows, so that nothing is served in between and a
-        full disk has room. A crash in between leaves the order unanswered: it comes again.
-
-        Raises:
-            NodeUnavailableError: the tombstone could not be written.
-        """
-        name = image_set_lineage(origin_id, image_set_id)
+    def _refresh(self) -> None:
+        """Follow the index; if it lost rows, make them again from the files."""
         self._index.refresh()
-        doomed = self._below(name, below_version)
-        for row in doomed:
-            self._unlink(row)
-            self._index.hide(row)
-        late = self._ballast.dropped_if_needed(partial(self._bury, name, below_version))
-        for row in late:
-            self._unlink(row)
-        self._ballast.restore()
-        return len({row.segment for row in (*doomed, *late)})
-
-    def _bury(self, name: str, below_version: int | None) -> list[SeriesRow]:
-        with self._index.changing():
-            known = self._index.lineage(name)
-            row = LineageRow(
-                highest_version=max(known.highest_version, below_version or 0),
-                deleted=known.deleted or below_version is None,
-            )
-            self._index.put_lineage(name, row)
-            return self._remove_rows(self._below(name, below_version))
-
-    def _below(self, name: str, version: int | None) -> list[SeriesRow]:
-        held = self._index.of_lineage(name)
-        return [row for row in held if version is None or row.series.version_id < version]
-
-    def _remove_rows(self, rows: list[SeriesRow]) -> list[SeriesRow]:
-        stored = [row for row in (self._index.stored_row(row.key) for row in rows) if row]
-        for row in stored:
-            self._index.remove(row)
-        return stored
-
-    def _put(self, fresh: SeriesRow, sealed: dict[str, bytes]) -> list[SeriesRow]:
-        name, version = lineage(fresh.origin_id, fresh.series), fresh.series.version_id
-        self._index.refresh()
-        with self._index.changing():
-            known = self._index.lineage(name)
-            if known.deleted or version < known.highest_version:
-                raise StudyNotFoundError("series: deleted, or replaced by a newer version")
-            older = self._remove_rows(self._below(name, version))
-            self._index.put_lineage(name, LineageRow(highest_version=version))
-            row = self._index.stored_row(fresh.key)
-            self._index.put_series(row if row is not None else fresh, sealed)
-        return older
+        if self._index.must_reconcile and self._reconciling.acquire(blocking=False):
+            try:
+                self._index.must_reconcile = False
+                self._reconciler.reconcile()
+            except NodeUnavailableError as error:
+                _LOG.warning("store: not reconciled yet: %s", error)
+            finally:
+                self._reconciling.release()
 
     def _row(self, origin_id: str, series: SeriesPointer) -> SeriesRow | None:
-        self._index.refresh()
-        return self._index.row(series_key(origin_id, series))
+        self._refresh()
+        return self._index.copy.rows.get(series_key(origin_id, series))
 
-    def _unsealed(self, row: SeriesRow, *kinds: str) -> dict[str, bytes] | None:
+    def _frames_of(self, row: SeriesRow) -> dict[FrameName, HeldFrame]:
         try:
-            sealed = {kind: self._index.sealed(kind, row.key) for kind in kinds}
-            return {kind: unseal(value or b"") for kind, value in sealed.items()}
+            return self._index.frames(row)
         except CorruptPayloadError as error:
-            _LOG.warning("store: a series is dropped: %s", error)
-            self._discard(row)
-            return None
+            self.counters.add("refused_entries")
+            _LOG.warning("store: the rows of a series are made again: %s", error)
+            self._reconciler.again(row)
+            current = self._index.copy.rows.get(row.key)
+            return {} if current is None else self._index.frames(current)
 
     def _verified(self, row: SeriesRow, frames: list[HeldFrame]) -> set[FrameName]:
         with disk_errors():
-            matching = self._proofs.matching(self._segments / row.segment, frames)
-        damaged = [frame for frame in frames if frame.name not in matching]
-        if damaged:
-            self._drop(row, damaged)
+            matching = self._proofs.matching(self._files.segment(row.segment), frames)
+        if len(matching) < len(frames):
+            self._drop_frames(row, [frame for frame in frames if frame.name not in matching])
         return matching
 
-    def _drop(self, row: SeriesRow, damaged: list[HeldFrame]) -> None:
-        with self._index.changing():
-            stored = self._index.stored_row(row.key)
-            if stored is None or stored.segment != row.segment:
-                return
-            gone = tuple(
-                frame.model_copy(update={"length_bytes": 0})
-                for frame in damaged
-                if self._index.frame(stored, frame.name) == frame
-            )
-            if gone:
-                self._index.add_group(stored, gone, stored.segment_bytes)
-        _LOG.warning("store: %d damaged frames were dropped", len(gone))
+    def _drop_frames(self, row: SeriesRow, damaged: list[HeldFrame]) -> None:
+        current = self._index.copy.rows.get(row.key)
+        if current is None or current.segment != row.segment:
+            return  # evicted or replaced meanwhile: nothing is damaged
+        if not self._files.segment(row.segment).exists():
+            return  # the file goes before the row; a lost one is found with the metadata
+        self.counters.add("integrity_failures", len(damaged))
+        _LOG.warning("store: %d damaged frames are dropped", len(damaged))
+        self._reconciler.drop_frames(row, damaged)
 
-    def _publish(self, row: SeriesRow, frames: tuple[HeldFrame, ...], end_bytes: int) -> None:
-        with self._index.changing():
-            stored = self._index.stored_row(row.key)
-            if stored is None or stored.segment != row.segment:
-                raise StudyNotFoundError("series: purged while it was written")
-            self._index.add_group(stored, frames, end_bytes)
+    def _drop_series(self, row: SeriesRow, error: CorruptPayloadError) -> None:
+        current = self._index.copy.rows.get(row.key)
+        if current is None or current.segment != row.segment:
+            return
+        if self._files.are_there(row.segment):  # else they are being evicted, file by file
+            self.counters.add("integrity_failures")
+        _LOG.warning("store: a series is dropped: %s", error)
+        self._discard(row)
 
-    def _discard(self, row: SeriesRow) -> None:
-        self._unlink(row)
-        with self._index.changing():
-            stored = self._index.stored_row(row.key)
-            if stored is not None and stored.segment == row.segment:
-                self._index.remove(stored)
+    def _discard(self, row: SeriesRow) -> int:
+        freed = self._files.remove(row.segment)
+        self._index.copy.drop(row.key)
+        self._reconciler.remove_rows([row])
         self._ballast.restore()
-
-    def _unlink(self, row: SeriesRow) -> None:
-        path = self._segments / row.segment
-        with disk_errors():
-            try:
-                self._proofs.forget(path.stat())
-            except FileNotFoundError:
-                return
-            path.unlink(missing_ok=True)
-
-    def _recover(self) -> None:
-        # Files are listed before rows: a row is always older than its file.
-        files = list(self._segments.iterdir())
-        self._index.refresh()
-        held = {row.segment: row for row in self._index.rows()}
-        for row in list(held.values()):
-            if row.groups and not belongs(self._segments / row.segment, key=row.key.encode()):
-                self._discard(row)
-        cut = orphans = 0
-        for path in files:
-            if path.name not in held:
-                orphans += remove_orphan(path)
-            elif path.exists():
-                cut += cut_tail(path, committed_bytes=held[path.name].segment_bytes)
-        _LOG.info("store: %d torn bytes cut, %d orphans removed", cut, orphans)
+        return freed

@@ -1,257 +1,124 @@
-"""The store's index: rows in diskcache, and a copy of them in memory that follows every change.
+"""The store's index: what it holds of each series, in rows of a database and in memory."""
 
-A commit of any process writes a numbered change row; a reader compares one number and reloads
-only what changed, so that a hit costs one row and two dictionaries.
-"""
-
-import sqlite3
-import threading
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-from diskcache import Cache, Timeout
-
-from teleprefetch.edge.bytes_disk import BytesDisk
+from teleprefetch.edge.database import IndexDamagedError, forget_set_aside
+from teleprefetch.edge.followed import CHANGES_KEPT, Followed
 from teleprefetch.edge.rows import (
     FrameName,
     HeldFrame,
     LineageRow,
+    PlanRow,
     SeriesRow,
     dump_group,
+    dump_row,
     load_group,
+    load_row,
 )
-from teleprefetch.errors import CorruptPayloadError, NodeUnavailableError
 
-_CHANGES_KEPT: Final = 10_000
-# Values stay in SQLite: diskcache's value files are neither synced nor part of a transaction.
-_NEVER_A_FILE: Final = 1 << 30
-_SYNCHRONOUS_FULL: Final = 2
+_FRAMES_IN_A_GROUP: Final = 500
 
 
-class Index:
-    """What the store holds. Writes happen inside `changing()`, reads anywhere."""
+class Index(Followed):
+    """Rows of series, frames, plans and lineages.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._lock = threading.Lock()
-        self._seen = -1
-        self.segment_bytes = 0
-        self._rows: dict[str, SeriesRow] = {}
-        self._hidden: dict[str, SeriesRow] = {}
-        self._by_study: dict[str, set[str]] = defaultdict(set)
-        self._frames: dict[str, tuple[str, int, dict[FrameName, HeldFrame]]] = {}
-        with _index_errors():
-            self._cache = Cache(
-                str(directory),
-                disk=BytesDisk,
-                disk_min_file_size=_NEVER_A_FILE,
-                size_limit=1 << 62,
-                cull_limit=0,
-                eviction_policy="none",
-                sqlite_synchronous=_SYNCHRONOUS_FULL,
-            )
-            self._keeper = _keep_open(directory / "cache.db")
-        self.refresh()
-
-    def close_thread(self) -> None:
-        """Close this thread's connection; each thread that used the index closes its own."""
-        self._cache.close()
-
-    def close(self) -> None:
-        """Close this thread's connection, and the one that kept the index open."""
-        self._cache.close()
-        self._keeper.close()
-
-    def size_bytes(self) -> int:
-        """What the index takes on the disk."""
-        files = (self._directory / name for name in ("cache.db", "cache.db-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """One transaction; all of it or nothing.
-
-        Raises:
-            NodeUnavailableError: it could not be written.
-        """
-        try:
-            with _index_errors(), self._cache.transact():
-                yield
-        except NodeUnavailableError:
-            self._cache.close()  # SQLite may have left the transaction open: begin anew
-            raise
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Follow what this and other processes have changed."""
-        latest = self._number("changes")
-        with self._lock:
-            if self._seen < 0 or latest - self._seen >= _CHANGES_KEPT:
-                self._load_all()
-            else:
-                for number in range(self._seen + 1, latest + 1):
-                    self._load(self._text(f"change/{number}"))
-            self._seen = max(self._seen, latest)
-
-    def row(self, key: str) -> SeriesRow | None:
-        """One version of a series, if held."""
-        return self._rows.get(key)
-
-    def rows(self) -> list[SeriesRow]:
-        """Everything held, oldest first."""
-        with self._lock:
-            return sorted(self._rows.values(), key=lambda row: row.stored_at)
-
-    def of_study(self, study_instance_uid: str) -> list[SeriesRow]:
-        """What is held of a study, newest first."""
-        with self._lock:
-            rows = [self._rows[key] for key in self._by_study.get(study_instance_uid, ())]
-        return sorted(rows, key=lambda row: row.stored_at, reverse=True)
-
-    def of_lineage(self, name: str) -> list[SeriesRow]:
-        """All versions held of a series, the hidden ones too."""
-        with self._lock:
-            held = self._hidden | self._rows
-        return [row for key, row in held.items() if key.startswith(f"{name}/")]
+    Without a database - the disk is too full to open one - it holds what `adopt` is given, in
+    memory, and each change tries to open the database again.
+    """
 
     def frames(self, row: SeriesRow) -> dict[FrameName, HeldFrame]:
-        """The committed frames of a version; a copy."""
-        with self._lock:
-            return dict(self._frames_of(row))
+        """The committed frames of a version; not to be changed.
 
-    def frame(self, row: SeriesRow, name: FrameName) -> HeldFrame | None:
-        """One committed frame of a version."""
+        Raises:
+            CorruptPayloadError: one of its rows is damaged.
+        """
+        groups, frames = self._copy.known_frames(row)
+        if groups >= row.groups:
+            return frames
         with self._lock:
-            return self._frames_of(row).get(name)
+            groups, _ = self._copy.known_frames(row)
+            try:
+                texts = [self._text(f"group/{row.segment}/{n}") for n in range(groups, row.groups)]
+                if "" in texts and not self._is_stored(row):
+                    return {}  # removed since the row was read
+            except IndexDamagedError:
+                texts = []
+            else:
+                return self._copy.add_groups(row, map(load_group, texts))
+        self._heal()
+        return {}
+
+    def _is_stored(self, row: SeriesRow) -> bool:
+        stored = self.stored_row(row.key)
+        return stored is not None and stored.segment == row.segment
 
     def lineage(self, name: str) -> LineageRow:
         """What was last known of a series in all its versions."""
         text = self._text(f"lineage/{name}")
-        return LineageRow.parse_json(text, at="store") if text else LineageRow()
-
-    def sealed(self, kind: str, key: str) -> bytes | None:
-        """A sealed value that belongs to a version."""
-        with _index_errors():
-            value = self._cache.get(f"{kind}/{key}")
-        if value is not None and not isinstance(value, bytes):
-            raise CorruptPayloadError("store: a row has another type")
-        return value
-
-    def put_lineage(self, name: str, row: LineageRow) -> None:
-        """Remember what is known of a series in all its versions."""
-        self._cache.set(f"lineage/{name}", row.model_dump_json())
-
-    def put_series(self, row: SeriesRow, sealed: dict[str, bytes]) -> None:
-        """Hold a version, with its sealed values by kind."""
-        for kind, value in sealed.items():
-            self._cache.set(f"{kind}/{row.key}", value)
-        self._cache.set(f"series/{row.key}", row.model_dump_json())
-        self._note(row.key)
-
-    def add_group(self, row: SeriesRow, frames: tuple[HeldFrame, ...], end_bytes: int) -> None:
-        """Make one more group of frames visible; `end_bytes` is where the segment now ends."""
-        self._cache.set(f"group/{row.segment}/{row.groups}", dump_group(frames))
-        grown = row.model_copy(update={"groups": row.groups + 1, "segment_bytes": end_bytes})
-        self._cache.set(f"series/{row.key}", grown.model_dump_json())
-        self._note(row.key)
-
-    def remove(self, row: SeriesRow) -> None:
-        """Forget a version and all that belongs to it."""
-        for number in range(row.groups):
-            self._cache.delete(f"group/{row.segment}/{number}")
-        for kind in ("metadata", "entries", "series"):
-            self._cache.delete(f"{kind}/{row.key}")
-        self._note(row.key)
+        return load_row(text, LineageRow) if text else LineageRow()
 
     def stored_row(self, key: str) -> SeriesRow | None:
         """One version as the database has it now, for decisions inside a transaction."""
         text = self._text(f"series/{key}")
-        return SeriesRow.parse_json(text, at="store") if text else None
+        return load_row(text, SeriesRow) if text else None
+
+    def put_lineage(self, name: str, row: LineageRow) -> None:
+        """Remember what is known of a series in all its versions."""
+        self._open_database.set(f"lineage/{name}", dump_row(row))
+
+    def put_series(self, row: SeriesRow) -> None:
+        """Hold a version, without frames."""
+        self._open_database.set(f"series/{row.key}", dump_row(row))
+        self._note(f"series/{row.key}")
+
+    def put_plan(self, plan: PlanRow) -> None:
+        """Hold a plan."""
+        self._open_database.set(f"plan/{plan.prefetch_id}", dump_row(plan))
+        self._note(f"plan/{plan.prefetch_id}")
+
+    def remove_plan(self, prefetch_id: str) -> None:
+        """Forget a plan."""
+        self._open_database.delete(f"plan/{prefetch_id}")
+        self._note(f"plan/{prefetch_id}")
+
+    def add_group(self, row: SeriesRow, frames: tuple[HeldFrame, ...], end_bytes: int) -> SeriesRow:
+        """Make one more group of frames visible; `end_bytes` is where the segment now ends."""
+        self._open_database.set(f"group/{row.segment}/{row.groups}", dump_group(frames))
+        grown = row.model_copy(update={"groups": row.groups + 1, "segment_bytes": end_bytes})
+        self.put_series(grown)
+        return grown
+
+    def remove(self, row: SeriesRow) -> None:
+        """Forget a version and all that belongs to it."""
+        for number in range(row.groups):
+            self._open_database.delete(f"group/{row.segment}/{number}")
+        self._open_database.delete(f"series/{row.key}")
+        self._note(f"series/{row.key}")
+
+    def adopt(self, row: SeriesRow, frames: list[HeldFrame]) -> None:
+        """Hold what a segment's file tells; in memory alone if there is no database.
+
+        Inside `changing()` if there is one.
+        """
+        if self._database is None:
+            self._copy.put(row.model_copy(update={"groups": 1}))
+            self._copy.add_groups(row.model_copy(update={"groups": 1}), [frames])
+            return
+        self.put_series(row.model_copy(update={"groups": 0}))
+        grown = row.model_copy(update={"groups": 0})
+        for at in range(0, len(frames), _FRAMES_IN_A_GROUP):
+            chunk = tuple(frames[at : at + _FRAMES_IN_A_GROUP])
+            grown = self.add_group(grown, chunk, row.segment_bytes)
+
+    def forget_deleted(self) -> None:
+        """Leave nothing of what was deleted in the database's log, nor in a damaged database."""
+        forget_set_aside(self._directory)
+        if self._database is not None:
+            self._database.empty_log()
 
     def _note(self, key: str) -> None:
-        number = self._number("changes") + 1
-        self._cache.set(f"change/{number}", key)
-        self._cache.set("changes", number)
-        self._cache.delete(f"change/{number - _CHANGES_KEPT}")
-
-    def _load_all(self) -> None:
-        self.segment_bytes = 0
-        self._rows.clear()
-        self._by_study.clear()
-        self._frames.clear()
-        for key in list(self._cache.iterkeys()):
-            if isinstance(key, str) and key.startswith("series/"):
-                self._load(key.removeprefix("series/"))
-
-    def hide(self, row: SeriesRow) -> None:
-        """Answer no more of a version, in this process, though its row could not be removed."""
-        with self._lock:
-            self._unload(row.key)
-            self._hidden[row.key] = row
-
-    def _unload(self, key: str) -> None:
-        old = self._rows.pop(key, None)
-        if old is not None:
-            self.segment_bytes -= old.segment_bytes
-            study = self._by_study[old.series.study_instance_uid]
-            study.discard(key)
-            if not study:
-                del self._by_study[old.series.study_instance_uid]
-
-    def _load(self, key: str) -> None:
-        self._unload(key)
-        self._hidden.pop(key, None)
-        row = self.stored_row(key)
-        if row is None:
-            self._frames.pop(key, None)
-            return
-        self.segment_bytes += row.segment_bytes
-        self._rows[key] = row
-        self._by_study[row.series.study_instance_uid].add(key)
-
-    def _frames_of(self, row: SeriesRow) -> dict[FrameName, HeldFrame]:
-        segment, groups, frames = self._frames.get(row.key, ("", 0, {}))
-        if segment != row.segment:
-            groups, frames = 0, {}
-        for number in range(groups, row.groups):
-            for frame in load_group(self._text(f"group/{row.segment}/{number}") or "[]"):
-                frames.pop(frame.name, None)
-                if frame.length_bytes:
-                    frames[frame.name] = frame
-        self._frames[row.key] = (row.segment, max(groups, row.groups), frames)
-        return frames
-
-    def _text(self, key: str) -> str:
-        with _index_errors():
-            value = self._cache.get(key, "")
-        if not isinstance(value, str):
-            raise CorruptPayloadError("store: a row has another type")
-        return value
-
-    def _number(self, key: str) -> int:
-        with _index_errors():
-            value = self._cache.get(key, 0)
-        if not isinstance(value, int):
-            raise CorruptPayloadError("store: a row has another type")
-        return value
-
-
-def _keep_open(database: Path) -> sqlite3.Connection:
-    """A connection that does nothing: while one is open SQLite keeps its log and shared memory.
-
-    Without, the next reader has to make them anew, which a full disk refuses.
-    """
-    connection = sqlite3.connect(database, check_same_thread=False)
-    connection.execute("SELECT key FROM Settings LIMIT 1").fetchone()
-    return connection
-
-
-@contextmanager
-def _index_errors() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, Timeout, OSError) as error:
-        raise NodeUnavailableError("store: the index cannot be read or written") from error
+        database = self._open_database
+        number = database.number("changes") + 1
+        database.set(f"change/{number}", key)
+        database.set("changes", number)
+        database.delete(f"change/{number - CHANGES_KEPT}")

@@ -78,6 +78,7 @@ class OrderRun:
         self._needs = needs
         self._store = needs.store
         self._order = order
+        self._plan = plan
         self._source = source
         self._tell = tell
         self._stop = stop
@@ -91,6 +92,7 @@ class OrderRun:
         """Carry the order out; None if the node stopped first."""
         failure: NodeUnavailableError | None = None
         try:
+            self._store.want(self._plan, until_s=self._order.give_up_at.timestamp())
             with ExitStack() as stack:
                 for series in self._tally.series:
                     pointer = series.planned.series

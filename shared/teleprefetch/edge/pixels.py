@@ -5,14 +5,17 @@ checksum that HealthImaging states of the decoded pixels tells (developer guide,
 data"). It is zlib's CRC-32 over the whole decoded buffer.
 """
 
-import struct
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 import imagecodecs
+import numpy as np
 
 from teleprefetch import dicom
+from teleprefetch.edge.codestream import START_OF_CODESTREAM, read_codestream
 from teleprefetch.errors import CorruptPayloadError
 from teleprefetch.model import Frame, FrameEntry
 
@@ -34,14 +37,11 @@ _HTJ2K: Final = frozenset({dicom.HTJ2K_LOSSLESS, dicom.HTJ2K_LOSSLESS_RPCL, dico
 _JPEG_2000: Final = frozenset({dicom.JPEG_2000_LOSSLESS, dicom.JPEG_2000})
 _UNCOMPRESSED: Final = frozenset({dicom.EXPLICIT_VR_LITTLE_ENDIAN, _IMPLICIT_VR_LITTLE_ENDIAN})
 
-_START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1 A.4.1, A.5.1: SOC, SIZ
 _SIGNATURE_BOX: Final = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # ISO/IEC 15444-1 I.5.1: JP2 and JPH
 _START_OF_IMAGE: Final = b"\xff\xd8"
-_CODING_STYLE: Final = 0xFF52  # ISO/IEC 15444-1 A.6.1: COD
-_START_OF_TILE: Final = 0xFF90
-_MOST_PIXEL_BYTES: Final = 1 << 27
-_MOST_TILES: Final = 65535  # ISO/IEC 15444-1 B.3
 _PixelDecoder = Callable[[bytes], Any]
+_USED: Final[set[str]] = set()
+_FIRST_USE: Final = threading.Lock()
 
 
 def check_marker(frame: Frame) -> None:
@@ -53,7 +53,7 @@ def check_marker(frame: Frame) -> None:
     if not frame.content:
         raise CorruptPayloadError("frame: empty")
     if frame.transfer_syntax_uid in _HTJ2K | _JPEG_2000:
-        if not frame.content.startswith((_START_OF_CODESTREAM, _SIGNATURE_BOX)):
+        if not frame.content.startswith((START_OF_CODESTREAM, _SIGNATURE_BOX)):
             raise CorruptPayloadError("frame: does not begin as a JPEG 2000 codestream")
     elif frame.transfer_syntax_uid in _JPEG and not frame.content.startswith(_START_OF_IMAGE):
         raise CorruptPayloadError("frame: does not begin as a JPEG image")
@@ -78,63 +78,39 @@ def check_pixels(entry: FrameEntry, frame: Frame) -> bool:
     return True
 
 
-def _decoded(frame: Frame) -> bytes | None:
+def _decoded(frame: Frame) -> Any:
+    """The pixels as a buffer: a copy of them would be the largest thing in memory."""
     syntax, content = frame.transfer_syntax_uid, frame.content
     if syntax in _UNCOMPRESSED:
         return content
     if syntax in {_JPEG_LS_LOSSLESS, _JPEG_LS}:
         return _decode(imagecodecs.jpegls_decode, content)
     if syntax in _HTJ2K | _JPEG_2000:
-        if not _is_reversible(_main_header(content)):
+        if not read_codestream(content).is_reversible:
             return None
         decoder = imagecodecs.htj2k_decode if syntax in _HTJ2K else imagecodecs.jpeg2k_decode
         return _decode(decoder, content)
     return None
 
 
-def _decode(decoder: _PixelDecoder, content: bytes) -> bytes:
+def _decode(decoder: _PixelDecoder, content: bytes) -> Any:
     try:
-        return bytes(decoder(content).tobytes())
+        with first_use(decoder):
+            return np.ascontiguousarray(decoder(content)).data.cast("B")
     except (RuntimeError, ValueError, MemoryError):
         # The codecs' own errors are RuntimeErrors; their texts may quote what they read.
         raise CorruptPayloadError("frame: cannot be decoded") from None
 
 
-def _main_header(content: bytes) -> bytes:
-    start = content.find(_START_OF_CODESTREAM)
-    header = content[start + 2 :] if start >= 0 else b""
-    if len(header) < 40:
-        raise CorruptPayloadError("frame: its codestream is cut short")
-    _check_size(header)
-    return header
+def first_use(decoder: _PixelDecoder) -> AbstractContextManager[Any]:
+    """Nobody else decodes during the first use: codecs fill tables then, without a lock."""
+    if decoder.__name__ in _USED:
+        return nullcontext()
+    return _alone(decoder.__name__)
 
 
-def _check_size(header: bytes) -> None:
-    """Refuse sizes that break ISO/IEC 15444-1 B.2, B.3, before a decoder works on them for long."""
-    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, components = (
-        struct.unpack_from(">8IH", header, 6)
-    )
-    is_image = left < right and top < bottom
-    has_first_tile = tile_left <= left < tile_left + tile_width and (
-        tile_top <= top < tile_top + tile_height
-    )
-    if not (is_image and has_first_tile):
-        raise CorruptPayloadError("frame: declares an impossible size")
-    if (right - left) * (bottom - top) * components * 2 > _MOST_PIXEL_BYTES:
-        raise CorruptPayloadError("frame: declares more pixels than a frame may have")
-    across, down = -(-(right - tile_left) // tile_width), -(-(bottom - tile_top) // tile_height)
-    if across * down > _MOST_TILES:
-        raise CorruptPayloadError("frame: declares more tiles than a frame may have")
-
-
-def _is_reversible(header: bytes) -> bool:
-    """Read the wavelet of the main header: 1 is the 5-3 reversible one (Table A.20)."""
-    at = 0
-    while at + 4 <= len(header):
-        marker, length = struct.unpack_from(">2H", header, at)
-        if marker == _CODING_STYLE and at + 14 <= len(header):
-            return header[at + 13] == 1
-        if marker == _START_OF_TILE or marker < 0xFF00:
-            break
-        at += 2 + length
-    raise CorruptPayloadError("frame: its codestream has no coding style")
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    with _FIRST_USE:
+        yield
+        _USED.add(name)

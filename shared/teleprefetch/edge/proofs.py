@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from teleprefetch.edge.rows import FrameName, HeldFrame
+from teleprefetch.edge.rows import FrameName, HeldFrame, Piece
 
 _CHUNK_BYTES: Final = 1 << 20
 _FileState = tuple[int, int]
@@ -30,6 +30,9 @@ class Proofs:
             OSError: the disk cannot be read.
         """
         try:
+            known = self._known(path.stat())
+            if all(frame.offset in known for frame in frames):
+                return {frame.name for frame in frames}
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return set()
@@ -37,6 +40,11 @@ class Proofs:
             return self._matching(descriptor, frames)
         finally:
             os.close(descriptor)
+
+    def proves(self, path: Path, piece: Piece) -> bool:
+        """Tell whether the bytes of a piece match; raises as `matching` does."""
+        whole = HeldFrame("", 0, piece.offset, piece.length_bytes, "", piece.sha256)
+        return bool(self.matching(path, [whole]))
 
     def count(self, path: Path, frames: list[HeldFrame]) -> int:
         """How many of the frames are proven already; nothing is read for it."""

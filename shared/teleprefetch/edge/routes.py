@@ -1,34 +1,40 @@
-"""What a node answers: a request in, a response out; it reads the store and nothing else."""
+"""What a node answers: a request in, a response out."""
 
-import hashlib
+import logging
 import re
-from collections.abc import Callable, Collection
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol
 from urllib.parse import unquote
 
 from teleprefetch.dicom import is_uid
-from teleprefetch.domain.multipart import closing, opening
-from teleprefetch.edge import media, searches
-from teleprefetch.edge.attributes import INSTANCE_TAGS, SERIES_TAGS, Attributes, read_instances
-from teleprefetch.edge.holdings import Holdings, StoredFrame
-from teleprefetch.edge.messages import Request, Response, json_response, refusal
-from teleprefetch.edge.rows import SeriesRow, unpack
+from teleprefetch.edge.board import Board
+from teleprefetch.edge.capabilities import capabilities
+from teleprefetch.edge.holdings import Holdings
+from teleprefetch.edge.messages import Miss, Request, Response, json_response, refusal
+from teleprefetch.edge.metadata_answers import MetadataAnswers
+from teleprefetch.edge.misses import MissReader
+from teleprefetch.edge.pixel_answers import PixelAnswers
+from teleprefetch.edge.ranges import is_known, not_modified
+from teleprefetch.edge.rows import SeriesRow
+from teleprefetch.edge.search_answers import Order, SearchAnswers
+from teleprefetch.edge.sources import HeldSource, Source, ThroughSource
+from teleprefetch.edge.urls import ROOT, root_of
 from teleprefetch.errors import (
     AccessDeniedError,
     CorruptPayloadError,
+    DeadlineExceededError,
     InvalidPayloadError,
     NodeUnavailableError,
+    OriginThrottledError,
+    OriginUnavailableError,
     PrefetchError,
     StudyNotFoundError,
 )
 
-ROOT: Final = "/dicom-web"
-_UID: Final = r"(?P<{}>[^/]*)"
-_SERIES: Final = rf"{ROOT}/studies/{_UID.format('study')}/series/{_UID.format('series')}"
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
-_MOST_FRAMES: Final = 1000
-# The pixels of an instance never change under its UID, so a viewer may keep a frame for a day.
-_FRAME_CACHING: Final = ("Cache-Control", "private, immutable, max-age=86400")
+_LOG: Final = logging.getLogger(__name__)
+_ALLOW: Final = ("Allow", "GET, HEAD, OPTIONS")
 _STATUS: Final[dict[type[PrefetchError], int]] = {
     InvalidPayloadError: 400,
     AccessDeniedError: 403,
@@ -36,145 +42,201 @@ _STATUS: Final[dict[type[PrefetchError], int]] = {
     CorruptPayloadError: 404,
     NodeUnavailableError: 503,
 }
-_Parts = dict[str, str]
+# Errors on the way to the archive: none of them is the client's fault.
+_ORIGIN_STATUS: Final[dict[type[PrefetchError], int]] = {
+    AccessDeniedError: 502,
+    CorruptPayloadError: 502,
+    OriginUnavailableError: 502,
+    DeadlineExceededError: 504,
+    OriginThrottledError: 503,
+    NodeUnavailableError: 503,
+}
+_STUDY: Final = rf"{ROOT}/studies/(?P<study>[^/]*)"
+_SERIES: Final = rf"{_STUDY}/series/(?P<series>[^/]*)"
+_INSTANCE: Final = rf"{_SERIES}/instances/(?P<sop>[^/]*)"
+_FRAMES: Final = rf"{_INSTANCE}/frames/(?P<list>[^/]*)"
+_NOT_UIDS: Final = frozenset({"list", "place"})
+Parts = dict[str, str]
+_Handler = Callable[[Request, Parts, Source], Response]
+
+
+class Site(Protocol):
+    """Something else on the node's origin: a viewer, a page."""
+
+    def answer(self, request: Request) -> Response | None:
+        """The response, or None if the address is not its own."""
 
 
 def refused(error: PrefetchError) -> Response:
-    """The response to an error."""
+    """The response to an error of this node, or of the request."""
     return refusal(_STATUS.get(type(error), 503), str(error))
 
 
+def refused_by_origin(error: PrefetchError, retry_after_s: int) -> Response:
+    """The response to an error on the way to the archive; it is never to be kept."""
+    status = _ORIGIN_STATUS.get(type(error))
+    if status is None:
+        return refused(error)
+    return refusal(status, f"origin: {error}", ("Retry-After", str(retry_after_s)))
+
+
 class Routes:
-    """GET and HEAD over the holdings of one node.
+    """GET, HEAD and OPTIONS over the holdings of one node.
 
     Args:
         holdings: what may be served.
         is_ready: tells whether the node takes orders.
+        order: the rank of a patient's studies by UID, the best first; None is newest first.
+        misses: reads through to the archive; None answers 404 for what is not held.
+        board: the node's counters.
+        sites: what else is served on the same origin, asked in this order.
+        trusts_proxy: X-Forwarded-Host and X-Forwarded-Proto are a proxy's own words.
     """
 
-    def __init__(self, holdings: Holdings, *, is_ready: Callable[[], bool]) -> None:
-        self._holdings = holdings
+    def __init__(
+        self,
+        holdings: Holdings,
+        *,
+        is_ready: Callable[[], bool],
+        order: Order | None = None,
+        misses: MissReader | None = None,
+        board: Board | None = None,
+        sites: Sequence[Site] = (),
+        trusts_proxy: bool = False,
+    ) -> None:
+        self.holdings = holdings
         self._is_ready = is_ready
-        self._routes: tuple[tuple[re.Pattern[str], Callable[[Request, _Parts], Response]], ...] = (
-            (
-                re.compile(rf"{_SERIES}/instances/{_UID.format('sop')}/frames/(?P<list>[^/]*)"),
-                self._frames,
-            ),
-            (re.compile(rf"{_SERIES}/metadata"), self._metadata),
-            (re.compile(rf"{_SERIES}/instances"), self._instances),
-            (re.compile(rf"{ROOT}/studies/{_UID.format('study')}/series"), self._series),
-            (re.compile(rf"{ROOT}/studies"), self._studies),
-            (re.compile(r"/warm"), self._warm),
-            (re.compile(rf"/warm/studies/{_UID.format('study')}"), self._warm_study),
-            (re.compile(r"/healthz"), lambda _request, _parts: json_response({"status": "ok"})),
-            (re.compile(r"/readyz"), self._ready),
+        self._board = board
+        self._sites = sites
+        self._trusts_proxy = trusts_proxy
+        self._held = HeldSource(holdings)
+        self._misses = misses
+        search = SearchAnswers(
+            holdings,
+            order=order,
+            reads_through=misses is not None,
+            trusts_proxy=trusts_proxy,
         )
+        metadata = MetadataAnswers(trusts_proxy=trusts_proxy)
+        pixels = PixelAnswers()
+        table: tuple[tuple[str, str, _Handler], ...] = (
+            ("frames", _FRAMES, pixels.frames),
+            ("metadata", rf"{_SERIES}/metadata", metadata.series),
+            ("search", rf"{ROOT}/studies", search.studies),
+            ("search", rf"{_STUDY}/series", search.series),
+            ("search", rf"{ROOT}/series", search.all_series),
+            ("search", rf"{_SERIES}/instances", search.instances),
+            ("search", rf"{_STUDY}/instances", search.instances),
+            ("metadata", rf"{_STUDY}/metadata", metadata.study),
+            ("metadata", rf"{_INSTANCE}/metadata", metadata.instance),
+            ("instance", _INSTANCE, pixels.instance),
+            ("bulkdata", rf"{_INSTANCE}/bulkdata/(?P<place>.+)", pixels.bulkdata),
+            ("rendered", rf"{_INSTANCE}/rendered", pixels.rendered),
+            ("rendered", rf"{_FRAMES}/rendered", pixels.rendered),
+            ("thumbnail", rf"{_FRAMES}/thumbnail", pixels.thumbnail),
+            ("thumbnail", rf"{_INSTANCE}/thumbnail", pixels.thumbnail),
+            ("thumbnail", rf"{_SERIES}/thumbnail", pixels.thumbnail),
+            ("thumbnail", rf"{_STUDY}/thumbnail", pixels.thumbnail),
+            ("warm", r"/warm", self._warm),
+            ("warm", r"/warm/studies/(?P<study>[^/]*)", self._warm_study),
+            ("health", r"/healthz", lambda *_: json_response({"status": "ok"})),
+            ("health", r"/readyz", self._ready),
+            ("metrics", r"/metrics", self._metrics),
+        )
+        self._routes = [(kind, re.compile(path), handler) for kind, path, handler in table]
 
-    def answer(self, request: Request) -> Response:
-        """The response to a request; of a HEAD, as of a GET: the body is for the sender to omit."""
+    def answer(self, request: Request) -> Response | Miss:
+        """The response to a request, or what to do for one that must be fetched.
+
+        The response to a HEAD is that to a GET: the body is for the sender to omit.
+        """
+        if request.method == "OPTIONS":
+            return self._options(request)
         if request.method not in {"GET", "HEAD"}:
-            return refusal(405, "method: only GET and HEAD", ("Allow", "GET, HEAD"))
-        try:
-            response = self._dispatch(request)
-        except PrefetchError as error:
-            return refused(error)
-        if response.etag and response.etag in request.headers.get("if-none-match", ""):
-            return Response(304, response.headers)
-        return response
-
-    def _dispatch(self, request: Request) -> Response:
-        for pattern, handler in self._routes:
+            return refusal(405, "method: only GET, HEAD and OPTIONS", _ALLOW)
+        for kind, pattern, handler in self._routes:
             found = pattern.fullmatch(request.path)
             if found is not None:
-                parts = {name: unquote(text) for name, text in found.groupdict().items()}
-                for name in parts.keys() - {"list"}:
-                    if not is_uid(parts[name]):
-                        raise InvalidPayloadError(f"path.{name}: not a UID")
-                return handler(request, parts)
+                return self._handled(kind, handler, request, found)
+        return self._elsewhere(request)
+
+    def _handled(
+        self, kind: str, handler: _Handler, request: Request, found: "re.Match[str]"
+    ) -> Response | Miss:
+        parts = {name: unquote(text) for name, text in found.groupdict().items()}
+        try:
+            for name in parts.keys() - _NOT_UIDS:
+                if not is_uid(parts[name]):
+                    raise InvalidPayloadError(f"path.{name}: not a UID")
+            response = handler(request, parts, self._held)
+        except StudyNotFoundError as error:
+            if self._misses is None or kind == "warm":
+                return replace(refused(error), kind=kind)
+            return Miss(partial(self._fetched, kind, handler, request, parts, self._misses))
+        except PrefetchError as error:
+            return replace(refused(error), kind=kind)
+        return _conditional(request, replace(response, kind=kind))
+
+    def _fetched(
+        self, kind: str, handler: _Handler, request: Request, parts: Parts, misses: MissReader
+    ) -> Response:
+        try:
+            response = handler(request, parts, ThroughSource(self.holdings, misses))
+        except PrefetchError as error:
+            return replace(refused_by_origin(error, misses.retry_after_s()), kind=kind)
+        return _conditional(request, replace(response, kind=kind))
+
+    def _elsewhere(self, request: Request) -> Response:
+        for site in self._sites:
+            try:
+                response = site.answer(request)
+            except PrefetchError as error:
+                return refused(error)
+            if response is not None:
+                return response if response.kind else replace(response, kind="site")
         return refusal(404, "path: nothing here")
 
-    def _studies(self, request: Request, _parts: _Parts) -> Response:
-        rows = reversed(self._holdings.rows())
-        return _found(request, searches.studies(rows, _root_of(request)), searches.STUDY_KEYS)
+    def _options(self, request: Request) -> Response:
+        if request.path.rstrip("/") in {"", "*", ROOT}:
+            try:
+                base = root_of(request, trusts_proxy=self._trusts_proxy)
+            except InvalidPayloadError as error:
+                return refused(error)
+            return replace(capabilities(request.accept, base), kind="capabilities")
+        return Response(204, (_ALLOW,), kind="options")
 
-    def _series(self, request: Request, parts: _Parts) -> Response:
-        rows = self._held(parts["study"])
-        return _found(request, searches.series(rows, _root_of(request)), SERIES_TAGS)
+    def _warm(self, _request: Request, _parts: Parts, _source: Source) -> Response:
+        return json_response({"series": [self._proof(row) for row in self.holdings.rows()]})
 
-    def _instances(self, request: Request, parts: _Parts) -> Response:
-        rows = self._held(parts["study"], parts["series"])
-        documents = [one for row in rows for one in read_instances(unpack(self._packed(row)))]
-        path = f"{ROOT}/studies/{parts['study']}/series/{parts['series']}"
-        url = _root_of(request).removesuffix(ROOT) + path
-        return _found(request, searches.instances(documents, url), INSTANCE_TAGS)
-
-    def _metadata(self, request: Request, parts: _Parts) -> Response:
-        if not media.accepts_json(request.asked("accept") or request.headers.get("accept", "")):
-            return refusal(406, "accept: metadata are DICOM JSON")
-        rows = self._held(parts["study"], parts["series"])
-        headers = (
-            ("Content-Type", media.DICOM_JSON),
-            (
-                "ETag",
-                f'"{"-".join(f"{row.segment[:16]}.{row.series.version_id}" for row in rows)}"',
-            ),
-            ("Cache-Control", "private, no-cache"),
-            ("Vary", "Accept, Accept-Encoding, Authorization"),
-        )
-        packed = [self._packed(row) for row in rows]
-        if len(packed) == 1 and "gzip" in request.headers.get("accept-encoding", "").lower():
-            return Response(200, (*headers, ("Content-Encoding", "gzip")), (packed[0],))
-        return Response(200, headers, (_joined([unpack(one) for one in packed]),))
-
-    def _frames(self, request: Request, parts: _Parts) -> Response:
-        numbers = _frame_numbers(parts["list"])
-        rows = self._held(parts["study"], parts["series"])
-        frames = [self._frame(rows, parts["sop"], number) for number in numbers]
-        chosen = media.representation(
-            request.asked("accept") or request.headers.get("accept", ""),
-            [frame.transfer_syntax_uid for frame in frames],
-            may_be_single=len(frames) == 1,
-        )
-        if chosen is None:
-            return refusal(406, "accept: the frames are not held in such a form")
-        return _multipart(frames, chosen) if chosen.is_multipart else _single(frames[0], chosen)
-
-    def _warm(self, _request: Request, _parts: _Parts) -> Response:
-        return json_response({"series": [self._proof(row) for row in self._holdings.rows()]})
-
-    def _warm_study(self, _request: Request, parts: _Parts) -> Response:
-        rows = self._held(parts["study"])
+    def _warm_study(self, _request: Request, parts: Parts, source: Source) -> Response:
+        rows = source.rows(parts["study"])
         for row in rows:
-            self._holdings.verify(row.origin_id, row.series)
+            self.holdings.verify(row.origin_id, row.series)
         return json_response({"series": [self._proof(row) for row in rows]})
 
-    def _ready(self, _request: Request, _parts: _Parts) -> Response:
+    def _ready(self, _request: Request, _parts: Parts, _source: Source) -> Response:
         if self._is_ready():
             return json_response({"status": "ready"})
         return refusal(503, "node: takes no orders")
 
-    def _held(self, study: str, series: str | None = None) -> list[SeriesRow]:
-        held = self._holdings.of_study(study)
-        rows = [row for row in held if series in {None, row.series.series_instance_uid}]
-        if not rows:
-            raise StudyNotFoundError("study or series: not held here")
-        return rows
-
-    def _packed(self, row: SeriesRow) -> bytes:
-        packed = self._holdings.packed_dicom_json(row)
-        if packed is None:
-            raise StudyNotFoundError("series: not held here")
-        return packed
-
-    def _frame(self, rows: list[SeriesRow], sop: str, number: int) -> StoredFrame:
-        for row in rows:
-            frame = self._holdings.frame(row, (sop, number))
-            if frame is not None:
-                return frame
-        raise StudyNotFoundError("frame: not held here")
+    def _metrics(self, _request: Request, _parts: Parts, _source: Source) -> Response:
+        rows = self.holdings.rows()
+        lines = [] if self._board is None else self._board.prometheus()
+        for name, value, told in (
+            ("ready", int(self._is_ready()), "whether the node takes orders"),
+            ("held_series", len(rows), "series held"),
+            ("held_bytes", sum(row.segment_bytes for row in rows), "bytes of frames held"),
+        ):
+            lines += [f"# HELP teleprefetch_{name} {told}", f"# TYPE teleprefetch_{name} gauge"]
+            lines.append(f"teleprefetch_{name} {value}")
+        headers = (
+            ("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),
+            ("Cache-Control", "no-store"),
+        )
+        return Response(200, headers, ("\n".join((*lines, "")).encode(),))
 
     def _proof(self, row: SeriesRow) -> dict[str, str | int | None]:
-        held, verified = self._holdings.counts(row)
+        held, verified = self.holdings.counts(row)
         return {
             "origin_id": row.origin_id,
             "study_instance_uid": row.series.study_instance_uid,
@@ -186,77 +248,7 @@ class Routes:
         }
 
 
-def _root_of(request: Request) -> str:
-    host = request.headers.get("host", "")
-    if _HOST.fullmatch(host) is None:
-        raise InvalidPayloadError("host: malformed")
-    return f"http://{host}{ROOT}"
-
-
-def _found(request: Request, results: list[Attributes], tags: Collection[str]) -> Response:
-    if not media.accepts_json(request.asked("accept") or request.headers.get("accept", "")):
-        return refusal(406, "accept: search results are DICOM JSON")
-    page = searches.search(results, request.query, tags=tags)
-    caching = ("Cache-Control", "private, no-store")
-    if not page:
-        return Response(204, (caching,))  # PS3.18 Table 10.6.3-1: nothing matches
-    return json_response(page, media_type=media.DICOM_JSON, headers=(caching,))
-
-
-def _frame_numbers(text: str) -> list[int]:
-    numbers = text.split(",")
-    if len(numbers) > _MOST_FRAMES:
-        raise InvalidPayloadError("path.frames: too many")
-    if not all(re.fullmatch(r"[1-9][0-9]{0,8}", number) for number in numbers):
-        raise InvalidPayloadError("path.frames: not a list of frame numbers (PS3.18 10.4.1)")
-    if len({*numbers}) < len(numbers):
-        raise InvalidPayloadError("path.frames: a number is there twice")
-    return [int(number) for number in numbers]
-
-
-def _joined(documents: list[bytes]) -> bytes:
-    """One DICOM JSON array of several, without reading them: the brackets are cut off."""
-    if len(documents) == 1:
-        return documents[0]
-    inner = (document.strip()[1:-1].strip() for document in documents)
-    return b"[" + b",".join(one for one in inner if one) + b"]"
-
-
-def _described(frame: StoredFrame, chosen: media.Representation) -> str:
-    return f"{chosen.media_type}; transfer-syntax={frame.transfer_syntax_uid}"
-
-
-def _headers(frames: list[StoredFrame], content_type: str) -> tuple[tuple[str, str], ...]:
-    return (
-        ("Content-Type", content_type),
-        ("ETag", f'"{frames[0].version_id}-{_digest(frames)}"'),
-        _FRAME_CACHING,
-        ("Vary", "Accept, Authorization"),
-    )
-
-
-def _digest(frames: list[StoredFrame]) -> str:
-    return hashlib.sha256("".join(frame.sha256 for frame in frames).encode()).hexdigest()[:32]
-
-
-def _single(frame: StoredFrame, chosen: media.Representation) -> Response:
-    return Response(200, _headers([frame], _described(frame, chosen)), (frame,))
-
-
-def _multipart(frames: list[StoredFrame], chosen: media.Representation) -> Response:
-    boundary = f"frame-{_digest(frames)}"
-    body: list[bytes | StoredFrame] = []
-    for frame in frames:
-        part = opening(
-            boundary,
-            {
-                "Content-Type": _described(frame, chosen),
-                "Content-Length": str(frame.length_bytes),
-            },
-        )
-        body += [b"\r\n" + part if body else part, frame]
-    syntaxes = {frame.transfer_syntax_uid for frame in frames}
-    # Viewers take the transfer syntax from this header, not from the parts'.
-    stated = f" transfer-syntax={syntaxes.pop()};" if len(syntaxes) == 1 else ""
-    content_type = f'multipart/related; type="{chosen.media_type}";{stated} boundary={boundary}'
-    return Response(200, _headers(frames, content_type), (*body, closing(boundary)))
+def _conditional(request: Request, response: Response) -> Response:
+    if response.status == 200 and is_known(request, response.etag):
+        return not_modified(response)
+    return response

@@ -52,6 +52,13 @@ def studies(rows: Iterable[SeriesRow], root: str) -> list[Attributes]:
     return [_study(uid, held, root) for uid, held in by_study.items()]
 
 
+def newest_first(found: Iterable[Attributes]) -> list[Attributes]:
+    """Studies by date and time; those of one moment stay as they are."""
+    return sorted(
+        found, key=lambda one: (text_of(one, "00080020"), text_of(one, "00080030")), reverse=True
+    )
+
+
 def series(rows: Iterable[SeriesRow], root: str) -> list[Attributes]:
     """A result for each series (Table 10.6.3-4), by SeriesNumber."""
     by_series: dict[str, list[SeriesRow]] = {}

@@ -142,8 +142,7 @@ class Worker:
 
     def _purge(self, order: PurgeOrder, receipt: str) -> None:
         def purge() -> None:
-            gone = self._store.purge(order.origin_id, order.image_set_id, order.below_version)
-            _LOG.info("an image set was purged: %d versions were held", gone)
+            self._store.purge(order.origin_id, order.image_set_id, order.below_version)
             self._orders.delete(receipt)
 
         attempted("a purge", purge)  # else the order stays on the queue and comes again

@@ -1,13 +1,14 @@
 """Writes the frames of one series version in groups: synced together, then visible together."""
 
-import json
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from teleprefetch.edge.rows import FrameName, HeldFrame
+from teleprefetch.edge.adopting import dump_frame_name
+from teleprefetch.edge.rows import FrameName, HeldFrame, frame_name
 from teleprefetch.edge.segments import Segment, record_bytes
+from teleprefetch.errors import StudyNotFoundError
 from teleprefetch.model import Frame, FrameEntry
 
 
@@ -51,6 +52,7 @@ class SeriesWriter:
         self._waiting: list[HeldFrame] = []
         self._waiting_since_s = 0.0
         self._published_bytes = segment.end_bytes
+        self._is_closed = False
 
     @property
     def unpublished_bytes(self) -> int:
@@ -69,10 +71,11 @@ class SeriesWriter:
 
         Raises:
             NodeUnavailableError: there is no room, or the disk refuses.
-            StudyNotFoundError: the series was purged meanwhile.
+            StudyNotFoundError: the series was purged or replaced meanwhile.
         """
-        name = json.dumps((entry.sop_instance_uid, entry.frame_number)).encode()
+        name = dump_frame_name(frame_name(entry), frame.transfer_syntax_uid, checked=pixels_checked)
         with self._room(record_bytes(name, frame.content)), self._lock:
+            self._check_open()
             if not self._waiting:
                 self._waiting_since_s = self._monotonic_s()
             appended = self._segment.append(name, frame.content)
@@ -92,11 +95,22 @@ class SeriesWriter:
     def commit(self) -> None:
         """Publish what waits; raises as `append` does."""
         with self._lock:
+            self._check_open()
             self._commit()
 
     def close(self) -> None:
-        """Give the file up; what was not published is cut off, so that a full disk gets room."""
-        self._segment.close(keep_bytes=self._published_bytes)
+        """Give the file up; what was not published is cut off, so that a full disk gets room.
+
+        Whoever still appends is refused: the segment was replaced.
+        """
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._segment.close(keep_bytes=self._published_bytes)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StudyNotFoundError("series: replaced while it was written")
 
     def _is_full(self) -> bool:
         waited_s = self._monotonic_s() - self._waiting_since_s

@@ -1,0 +1,64 @@
+"""One more process of a node, which only serves: `edge.siblings` starts it."""
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from teleprefetch.adapters.origins import open_origins
+from teleprefetch.edge.board import Board
+from teleprefetch.edge.fetching import FetchPool
+from teleprefetch.edge.logs import log_to_stderr
+from teleprefetch.edge.reading import READER_RETRIES, ReadThrough
+from teleprefetch.edge.retrieving import Retriever
+from teleprefetch.edge.serving import Serving, open_store, raise_file_limit
+from teleprefetch.settings import NodeSettings, from_environment
+
+
+def main() -> None:
+    """Serve until the input ends, or SIGTERM.
+
+    Raises:
+        InvalidPayloadError: a setting is missing or breaks its contract.
+        NodeUnavailableError: the store cannot be opened.
+    """
+    log_to_stderr()
+    raise_file_limit()
+    slot, slots, descriptor = map(int, sys.argv[1:])
+    settings = from_environment(NodeSettings, os.environ)
+    ended = threading.Event()
+
+    def end(*_signal: Any) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to all; the first one ends us
+    board = Board(slots, slot=slot, descriptor=descriptor)
+    store = open_store(settings)
+    origins = open_origins(
+        settings.origins, connections=settings.fetch_concurrency, retries=READER_RETRIES
+    )
+    pool = FetchPool(settings.fetch_concurrency, at_thread_end=store.close_thread)
+    retriever = Retriever(store, verify_pixels=settings.verify_pixels)
+    misses = ReadThrough(store, pool=pool, retriever=retriever, origins=origins)
+    serving = Serving(settings, store=store, board=board, misses=misses)
+    serving.start()
+    threading.Thread(target=_wait_for_end, args=(ended,), name="input", daemon=True).start()
+    ended.wait()
+    pool.close()
+    serving.close()
+    store.close()
+    board.close()
+    origins.close()
+
+
+def _wait_for_end(ended: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    ended.set()
+
+
+if __name__ == "__main__":
+    main()
