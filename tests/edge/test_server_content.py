@@ -277,23 +277,38 @@ def test_a_rendering_that_cannot_be_understood_is_refused(get, store, query):
     assert get(f"{INSTANCE}/rendered?{query}").status == 400
 
 
-def test_a_frame_that_declares_another_size_is_never_decoded(get, store):
-    hold_one(store, [imagecodecs.htj2k_encode(image())], HTJ2K_LOSSLESS, instance())
-    other = bytearray(imagecodecs.htj2k_encode(image()))
-    at = other.find(b"\xff\x4f\xff\x51") + 8
-    other[at : at + 8] = (60_000).to_bytes(4, "big") * 2
-    hold_other = instance(t00080018=("UI", [SOP]))
-    store.purge(ORIGIN, pointer().image_set_id)
-    series = pointer(image_set="b" * 32)
-    entry = FrameEntry(sop_instance_uid=SOP, frame_number=1)
-    store.put_metadata(
-        ORIGIN,
-        SeriesMetadata(
-            series=series, dicom_json=json.dumps([hold_other]).encode(), frames=(entry,)
-        ),
-    )
-    with store.writing(ORIGIN, series) as writer:
-        writer.append(entry, Frame(content=bytes(other), transfer_syntax_uid=HTJ2K_LOSSLESS))
+def declaring(side):
+    """A codestream whose header says that it is so wide and high."""
+    encoded = bytearray(imagecodecs.htj2k_encode(image()))
+    at = encoded.find(b"\xff\x4f\xff\x51") + 8
+    encoded[at : at + 8] = side.to_bytes(4, "big") * 2
+    return bytes(encoded)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        declaring(60_000),
+        declaring(SIDE - 1),
+        imagecodecs.htj2k_encode(np.zeros((SIDE * 2, SIDE), "uint16")),
+        imagecodecs.htj2k_encode(image())[:100],
+        b"",
+    ],
+    ids=["huge", "smaller", "another image", "cut short", "empty"],
+)
+def test_a_frame_that_is_not_what_its_metadata_say_is_never_rendered(get, store, encoded):
+    hold_one(store, [encoded], HTJ2K_LOSSLESS, instance())
+    answer = get(f"{INSTANCE}/rendered")
+    assert answer.status == 404
+    assert answer.content.startswith(b'{"error":"frame: ')
+
+
+def test_a_jpeg_that_declares_another_size_is_never_decoded(get, store):
+    encoded = bytearray(imagecodecs.jpeg8_encode(image(bits=8), level=90))
+    at = encoded.find(b"\xff\xc0") + 5
+    encoded[at : at + 4] = b"\xff\xff\xff\xff"
+    document = instance(t00280100=("US", [8]), t00280101=("US", [8]))
+    hold_one(store, [bytes(encoded)], JPEG_BASELINE, document)
     answer = get(f"{INSTANCE}/rendered")
     assert (answer.status, b"another size" in answer.content) == (404, True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from teleprefetch.edge.access import Note
 from teleprefetch.edge.board import Board, Figure
 from teleprefetch.edge.siblings import environment_of
 from teleprefetch.settings import NodeSettings, from_environment
@@ -85,7 +86,7 @@ def test_all_processes_answer_the_same_and_count_together(node):
         assert client("/readyz").status == 200
         assert client(FRAME, Accept="image/jphc").content == content(2)
         client.close()
-    assert figure(node.port, "teleprefetch_content_hits_total") == before + 30
+    eventually(lambda: figure(node.port, "teleprefetch_content_hits_total") == before + 30)
 
 
 def test_a_process_that_dies_is_started_again(node):
@@ -118,14 +119,7 @@ def test_a_board_is_shared_by_those_who_have_its_descriptor():
     first = Board(2)
     second = Board(2, slot=1, descriptor=os.dup(first.descriptor))
     for board, count in ((first, 2), (second, 3)):
-        for _ in range(count):
-            board.answered(
-                200,
-                length_bytes=10,
-                duration_us=5,
-                source=Figure.FROM_MEMORY,
-                is_content=True,
-            )
+        board.answered([Note(200, 10, 5, "frames", "memory")] * count)
     assert first.total(Figure.BODY_BYTES) == second.total(Figure.BODY_BYTES) == 50
     assert 'teleprefetch_answers_total{status="2xx"} 5' in second.prometheus()
     second.close()

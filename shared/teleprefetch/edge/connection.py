@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from teleprefetch.edge.crowd import Limits
 from teleprefetch.edge.heads import MOST_HEAD_BYTES, BadRequestError, Head, read_head
-from teleprefetch.edge.links import Link, Piece, PlainLink, TlsLink
+from teleprefetch.edge.links import Link, PlainLink, TlsLink, joined
 from teleprefetch.edge.messages import refusal
 from teleprefetch.edge.remembered import Rest, rest_of
 from teleprefetch.edge.service import Answered, Service
@@ -19,7 +19,6 @@ _REQUESTS_A_TURN: Final = 16
 _GET: Final = b"GET "
 _VERSION: Final = b" HTTP/1.1"
 _NO_BLOCK: Final = b"\0"  # no head ends so
-_SMALL_BYTES: Final = 32 * 1024
 
 
 class Connection(asyncio.Protocol):
@@ -230,7 +229,7 @@ class Connection(asyncio.Protocol):
         link = self._link
         before = link.sent_bytes
         head = self._service.head_of(outgoing, keeps_alive=self._keeps_alive)
-        is_whole = link.send((head,) if self._is_head else _joined(head, outgoing.pieces))
+        is_whole = link.send((head,) if self._is_head else joined(head, outgoing.pieces))
         self._sending, self._sent_before = answered, before
         if is_whole is None:
             self._is_busy = True
@@ -299,10 +298,3 @@ class Connection(asyncio.Protocol):
             self._is_closed = True
             self._note_end(is_whole=False)
             self._link.close()
-
-
-def _joined(head: bytes, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    """A head and a body, in one piece as far as both are small."""
-    if pieces and isinstance(pieces[0], bytes) and len(pieces[0]) <= _SMALL_BYTES:
-        return (head + pieces[0], *pieces[1:])
-    return (head, *pieces)

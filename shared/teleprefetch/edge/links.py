@@ -17,6 +17,7 @@ from teleprefetch.edge.descriptors import Descriptor
 
 _TURN_BYTES: Final = 4 << 20
 _CHUNK_BYTES: Final = 256 << 10
+_SMALL_BYTES: Final = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,26 @@ class FilePiece:
 
 
 Piece = bytes | FilePiece
+
+
+def joined(head: bytes, body: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    """A head and a body, in one piece as far as both are small."""
+    if body and isinstance(body[0], bytes) and len(body[0]) <= _SMALL_BYTES:
+        return (head + body[0], *body[1:])
+    return (head, *body)
+
+
+def _leading_bytes(pieces: Iterable[Piece]) -> list[bytes]:
+    found: list[bytes] = []
+    for piece in pieces:
+        if not isinstance(piece, bytes):
+            break
+        found.append(piece)
+    return found
+
+
+def _length_of(piece: Piece) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.length_bytes
 
 
 class Link(Protocol):
@@ -80,7 +101,7 @@ class PlainLink:
     def send(self, pieces: Iterable[Piece]) -> bool | None:
         """Send pieces, as far as the socket takes them now."""
         self._pieces.extend(pieces)
-        if len(self._pieces) > 1 and not self._is_corked:
+        if len(self._pieces) > 1 and not self._is_corked and self._has_files():
             # The pieces of an answer share packets (tcp(7)): each packet wakes the client.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             self._is_corked = True
@@ -125,25 +146,28 @@ class PlainLink:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return True
 
+    def _has_files(self) -> bool:
+        return any(isinstance(piece, FilePiece) for piece in self._pieces)
+
     def _send_some(self, piece: Piece) -> int:
-        if isinstance(piece, bytes):
-            length = len(piece)
-            rest = memoryview(piece)[self._done_bytes :] if self._done_bytes else piece
-            count = self._socket.send(rest)
+        if not isinstance(piece, bytes):
+            offset, left = piece.offset + self._done_bytes, piece.length_bytes - self._done_bytes
+            number = piece.descriptor.number
+            count = os.sendfile(self._socket.fileno(), number, offset, left)
+        elif self._done_bytes or len(self._pieces) == 1:
+            count = self._socket.send(memoryview(piece)[self._done_bytes :])
         else:
-            length = piece.length_bytes
-            count = os.sendfile(
-                self._socket.fileno(),
-                piece.descriptor.number,
-                piece.offset + self._done_bytes,
-                length - self._done_bytes,
-            )
-        self.sent_bytes += count
-        self._done_bytes += count
-        if self._done_bytes == length:
-            self._pieces.popleft()
-            self._done_bytes = 0
+            count = self._socket.sendmsg(_leading_bytes(self._pieces))
+        self._advance(count)
         return count
+
+    def _advance(self, count: int) -> None:
+        self.sent_bytes += count
+        count += self._done_bytes
+        while self._pieces and count >= (length := _length_of(self._pieces[0])):
+            self._pieces.popleft()
+            count -= length
+        self._done_bytes = count
 
     def _wait(self) -> None:
         if not self._is_waiting:

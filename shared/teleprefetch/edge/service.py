@@ -22,6 +22,7 @@ from teleprefetch.errors import PrefetchError
 
 _LOG: Final = logging.getLogger(__name__)
 _SLOW_DOWN: Final = ("Retry-After", "1")
+_NOTES_AT_ONCE: Final = 64
 _STARTS: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -177,6 +178,8 @@ class Service:
             self._board.add(Figure.ANSWERS_CUT)
         duration_us = (time.monotonic_ns() - began_ns) // 1000
         self._notes.append(Note(outgoing.status, sent_bytes, duration_us, outgoing.kind, source))
+        if len(self._notes) >= _NOTES_AT_ONCE:
+            self._count()
 
     def sweep(self) -> None:
         """Keep to the deadlines, and write down what waits; every half second."""

@@ -1,5 +1,6 @@
 """What each process of a node needs to answer: routes over the store, and a server."""
 
+import gc
 import resource
 import ssl
 from collections.abc import Collection, Mapping
@@ -105,7 +106,13 @@ class Serving:
         return self._server.port
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer.
+
+        What is there by now stays to the end: the collector need not look at it while a reader
+        waits.
+        """
+        gc.collect()
+        gc.freeze()
         self._server.start()
 
     def close(self) -> None:
