@@ -21,6 +21,7 @@ GOOD = {
     "HISTORICAL_AFTER_DAYS": "14",
     "RECORDS_KEPT_DAYS": "90",
     "SWEEP_WINDOW_HOURS": "24",
+    "READING_DAYS": "7",
 }
 
 
