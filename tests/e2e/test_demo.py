@@ -43,7 +43,6 @@ def test_the_demo_ends_with_a_warm_notice_well_before_its_deadline() -> None:
     assert_all_is_proven(result)
     assert result["outcome"] == result["notice"]["reason"] == "warm"
     assert result["notice"]["released_at"] < result["notice"]["deadline"]
-    assert result["seconds"] < 60
     assert result["frame_requests"] == result["frames_planned"]
     ranks = [prior["rank"] for prior in result["priors"]]
     assert ranks == list(range(1, len(ranks) + 1))
