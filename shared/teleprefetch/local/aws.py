@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -206,7 +207,9 @@ class LocalAws:
             stream = self._open.enter_context(self._log_path.open("a", buffering=1))
             for handler in runtime.logger.handlers:
                 if isinstance(handler, logging.StreamHandler):
-                    self._open.callback(handler.setStream, handler.stream)
+                    # never back to standard output: a handler that overran its time may yet
+                    # log, and what is printed there is the command's answer alone
+                    self._open.callback(handler.setStream, sys.stderr)
                     handler.setStream(stream)
 
 
