@@ -13,7 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TextIO
 from unittest.mock import patch
 
 import boto3
@@ -67,6 +67,7 @@ class LocalAws:
         self.url = ""
 
     def __enter__(self) -> Self:
+        _log_to(sys.stderr)
         with contextlib.ExitStack() as opening:
             self._set(opening, self._credentials() | self._given)
             opening.enter_context(mock_aws(config=_MOTO_CONFIG))
@@ -205,12 +206,18 @@ class LocalAws:
     def _redirect_logs(self) -> None:
         if self._log_path is not None:
             stream = self._open.enter_context(self._log_path.open("a", buffering=1))
-            for handler in runtime.logger.handlers:
-                if isinstance(handler, logging.StreamHandler):
-                    # never back to standard output: a handler that overran its time may yet
-                    # log, and what is printed there is the command's answer alone
-                    self._open.callback(handler.setStream, sys.stderr)
-                    handler.setStream(stream)
+            self._open.callback(_log_to, sys.stderr)
+            _log_to(stream)
+
+
+def _log_to(stream: TextIO) -> None:
+    """Let the functions log there; never to standard output, which is the command's answer alone.
+
+    A handler that overran its time may log before and after the stack is up.
+    """
+    for handler in runtime.logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(stream)
 
 
 def _empty_archive() -> bytes:
