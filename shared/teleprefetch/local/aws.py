@@ -68,6 +68,8 @@ class LocalAws:
 
     def __enter__(self) -> Self:
         _log_to(sys.stderr)
+        # for as long as this process lives: metrics go to standard output, late ones too
+        os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
         with contextlib.ExitStack() as opening:
             self._set(opening, self._credentials() | self._given)
             opening.enter_context(mock_aws(config=_MOTO_CONFIG))
