@@ -8,6 +8,21 @@ from teleprefetch.model import Plan, PlannedPrior, StudyWarmth, WarmReport
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DATASTORE_ID = "bbc4f3cccbae4095a34170fddc19b13d"
 IMAGE_SET_ID = "5b3a711878c34d40e888253319388649"
+PIPELINE_ENVIRONMENT = {
+    "ORIGINS": '{"archive": {"kind": "dicomweb", "url": "http://127.0.0.1:9"}}',
+    "ROUTING": '{"nodes": {"n": "https://queue"}, "locations": {"home": ["n"]}}',
+    "IMPORT_LOCATIONS": '["home"]',
+    "TABLE_NAME": "table",
+    "DOCUMENTS_BUCKET": "documents",
+    "EVENT_BUS_NAME": "default",
+    "BUDGET_BYTES": "1000000",
+    "ASSIGNMENT_DEADLINE_S": "300",
+    "GIVE_UP_AFTER_S": "3600",
+    "HISTORICAL_AFTER_DAYS": "14",
+    "RECORDS_KEPT_DAYS": "90",
+    "SWEEP_WINDOW_HOURS": "24",
+    "READING_DAYS": "7",
+}
 
 
 def a_job_event(detail_type: str = "Import Job Completed", **detail: Any) -> dict[str, Any]:

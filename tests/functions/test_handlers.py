@@ -10,32 +10,18 @@ import pytest
 from teleprefetch import runtime
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.local.lambdas import Context
+from tests.builders import PIPELINE_ENVIRONMENT
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
 STEPS = Path(runtime.__file__).parent / "steps"
 NAMES = sorted(
     {path.stem for path in FUNCTIONS.glob("*.py")} & {p.stem for p in STEPS.glob("*.py")}
 )
-GOOD = {
-    "ORIGINS": '{"archive": {"kind": "dicomweb", "url": "http://127.0.0.1:9"}}',
-    "ROUTING": '{"nodes": {"n": "https://queue"}, "locations": {"home": ["n"]}}',
-    "IMPORT_LOCATIONS": '["home"]',
-    "TABLE_NAME": "table",
-    "DOCUMENTS_BUCKET": "documents",
-    "EVENT_BUS_NAME": "default",
-    "BUDGET_BYTES": "1000000",
-    "ASSIGNMENT_DEADLINE_S": "300",
-    "GIVE_UP_AFTER_S": "3600",
-    "HISTORICAL_AFTER_DAYS": "14",
-    "RECORDS_KEPT_DAYS": "90",
-    "SWEEP_WINDOW_HOURS": "24",
-    "READING_DAYS": "7",
-}
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in GOOD.items():
+    for name, value in PIPELINE_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")

@@ -7,27 +7,12 @@ import pytest
 from teleprefetch import runtime
 from teleprefetch.domain.rules import DEFAULT_RULES
 from teleprefetch.errors import InvalidPayloadError
-
-GOOD = {
-    "ORIGINS": "{}",
-    "ROUTING": '{"nodes": {"n": "https://queue"}, "locations": {"home": ["n"]}}',
-    "IMPORT_LOCATIONS": '["home"]',
-    "TABLE_NAME": "table",
-    "DOCUMENTS_BUCKET": "documents",
-    "EVENT_BUS_NAME": "default",
-    "BUDGET_BYTES": "1000000",
-    "ASSIGNMENT_DEADLINE_S": "300",
-    "GIVE_UP_AFTER_S": "3600",
-    "HISTORICAL_AFTER_DAYS": "14",
-    "RECORDS_KEPT_DAYS": "90",
-    "SWEEP_WINDOW_HOURS": "24",
-    "READING_DAYS": "7",
-}
+from tests.builders import PIPELINE_ENVIRONMENT
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in GOOD.items():
+    for name, value in PIPELINE_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SITE_RULES", raising=False)
     runtime.forget()

@@ -156,7 +156,6 @@ class LocalAws:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
             "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-            "POWERTOOLS_METRICS_DISABLED": "true",
         }
 
     @staticmethod
