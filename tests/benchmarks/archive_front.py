@@ -14,8 +14,8 @@ from pathlib import Path
 
 import urllib3
 
-from teleprefetch.edge.messages import Request
-from teleprefetch.edge.viewer import ViewerConfig, ViewerFiles
+from teleprefetch.edge.dicomweb.messages import Request
+from teleprefetch.edge.pages.viewer import ViewerConfig, ViewerFiles
 from tests.orthanc import run_orthanc, store
 
 _STORED_AT_ONCE = 40

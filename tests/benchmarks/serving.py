@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.store.store import Store
 from teleprefetch.model import Frame, FrameEntry, SeriesMetadata, SeriesPointer
 from tests.benchmarks.serving_node import TOKEN
 

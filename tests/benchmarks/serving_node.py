@@ -12,10 +12,10 @@ import threading
 import time
 from pathlib import Path
 
-from teleprefetch.edge.messages import Request
-from teleprefetch.edge.routes import Routes
-from teleprefetch.edge.server import EdgeServer
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.dicomweb.messages import Request
+from teleprefetch.edge.dicomweb.routes import Routes
+from teleprefetch.edge.http.server import EdgeServer
+from teleprefetch.edge.store.store import Store
 from teleprefetch.errors import AccessDeniedError
 
 TOKEN = "benchmark-" + "t" * 900  # as long as an access token is

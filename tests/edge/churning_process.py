@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge.rows import frame_name
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.store.rows import frame_name
+from teleprefetch.edge.store.store import Store
 from teleprefetch.errors import NodeUnavailableError, StudyNotFoundError
 from teleprefetch.model import Frame
 from tests.edge.fakes_for_node import ORIGIN, entry, metadata, plan, pointer

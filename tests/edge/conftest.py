@@ -2,13 +2,13 @@
 
 import pytest
 
-from teleprefetch.edge.board import Board
-from teleprefetch.edge.fetching import FetchPool
-from teleprefetch.edge.retrieving import Retriever
-from teleprefetch.edge.routes import Routes
-from teleprefetch.edge.server import EdgeServer
-from teleprefetch.edge.store import Store
-from teleprefetch.edge.warming import Warmer
+from teleprefetch.edge.archives.fetching import FetchPool
+from teleprefetch.edge.archives.retrieving import Retriever
+from teleprefetch.edge.dicomweb.routes import Routes
+from teleprefetch.edge.http.server import EdgeServer
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.warming.warmer import Warmer
+from teleprefetch.edge.watching.board import Board
 from tests.edge.fakes_for_node import ORIGIN, FakeClock, FakeDocuments, FakeOrigin
 
 

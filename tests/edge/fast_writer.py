@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge.rows import frame_name
-from teleprefetch.edge.store import Store
-from teleprefetch.edge.writing import Grouping
+from teleprefetch.edge.store.rows import frame_name
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.store.writing import Grouping
 from teleprefetch.model import Frame
 from tests.edge.fakes_for_node import ORIGIN, entry, metadata, pointer
 

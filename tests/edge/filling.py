@@ -3,7 +3,7 @@
 import os
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge.rows import frame_name
+from teleprefetch.edge.store.rows import frame_name
 from teleprefetch.model import Frame
 from tests.edge.fakes_for_node import ORIGIN, content, entry, metadata
 

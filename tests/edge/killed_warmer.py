@@ -5,11 +5,11 @@ import sys
 import threading
 from pathlib import Path
 
-from teleprefetch.edge.fetching import FetchPool
-from teleprefetch.edge.retrieving import Retriever
-from teleprefetch.edge.store import Store
-from teleprefetch.edge.warming import Warmer
-from teleprefetch.edge.writing import Grouping
+from teleprefetch.edge.archives.fetching import FetchPool
+from teleprefetch.edge.archives.retrieving import Retriever
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.store.writing import Grouping
+from teleprefetch.edge.warming.warmer import Warmer
 from tests.edge.fakes_for_node import (
     ORIGIN,
     FakeClock,

@@ -8,11 +8,11 @@ import zlib
 from pathlib import Path
 
 from teleprefetch.dicom import EXPLICIT_VR_LITTLE_ENDIAN
-from teleprefetch.edge.fetching import FetchPool
-from teleprefetch.edge.reading import ReadThrough
-from teleprefetch.edge.retrieving import Retriever
-from teleprefetch.edge.store import Store
-from teleprefetch.edge.warming import Warmer
+from teleprefetch.edge.archives.fetching import FetchPool
+from teleprefetch.edge.archives.reading import ReadThrough
+from teleprefetch.edge.archives.retrieving import Retriever
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.warming.warmer import Warmer
 from teleprefetch.model import Frame, FrameEntry
 from tests.edge.fakes_for_node import (
     ORIGIN,

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from teleprefetch.edge.breaker import Breaker
+from teleprefetch.edge.archives.breaker import Breaker
 from teleprefetch.errors import OriginThrottledError, OriginUnavailableError, StudyNotFoundError
 
 

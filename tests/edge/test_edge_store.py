@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge.bytes_disk import BytesDisk
-from teleprefetch.edge.database import Database
-from teleprefetch.edge.rows import frame_name, lineage
-from teleprefetch.edge.store import Store
-from teleprefetch.edge.writing import Grouping
+from teleprefetch.edge.store.bytes_disk import BytesDisk
+from teleprefetch.edge.store.database import Database
+from teleprefetch.edge.store.rows import frame_name, lineage
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.store.writing import Grouping
 from teleprefetch.errors import (
     CorruptPayloadError,
     NodeUnavailableError,
@@ -359,7 +359,7 @@ def test_a_writer_that_cannot_be_opened_anew_is_closed_once(store, monkeypatch):
 
     store.put_metadata(ORIGIN, metadata(series, 2))
     with store.writing(ORIGIN, series), monkeypatch.context() as patch:
-        patch.setattr("teleprefetch.edge.store.Segment.open", refuse)
+        patch.setattr("teleprefetch.edge.store.store.Segment.open", refuse)
         store.put_metadata(ORIGIN, metadata(series, 2, patient_id="another"))
         with pytest.raises(NodeUnavailableError), store.writing(ORIGIN, series):
             pass

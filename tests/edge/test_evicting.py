@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge.rows import PlannedUse, frame_name
-from teleprefetch.edge.usefulness import Wanted, is_pinned, usefulness
+from teleprefetch.edge.store.rows import PlannedUse, frame_name
+from teleprefetch.edge.store.usefulness import Wanted, is_pinned, usefulness
 from teleprefetch.errors import NodeUnavailableError
 from teleprefetch.model import Frame
 from tests.edge.fakes_for_node import ORIGIN, entry, metadata, plan, pointer
@@ -146,7 +146,7 @@ def test_the_newest_plan_that_names_a_study_ranks_the_others(store, clock_s):
 
 
 def test_plans_are_forgotten_beyond_a_thousand(store, monkeypatch):
-    monkeypatch.setattr("teleprefetch.edge.store._PLANS_KEPT", 3)
+    monkeypatch.setattr("teleprefetch.edge.store.store._PLANS_KEPT", 3)
     for number in range(1, 6):
         store.want(with_priors(number, 50 + number, prefetch_id=f"p{number}"), until_s=0)
     assert store.ranks("1.2.1", "1.2.2") == {}

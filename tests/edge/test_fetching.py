@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from teleprefetch.edge.fetching import FetchPool, Urgency
+from teleprefetch.edge.archives.fetching import FetchPool, Urgency
 from teleprefetch.errors import OriginUnavailableError
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from teleprefetch.edge.rows import frame_name
+from teleprefetch.edge.store.rows import frame_name
 from teleprefetch.errors import StudyNotFoundError
 from teleprefetch.model import FrameEntry
 from tests.edge.fakes_for_node import (

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.store.store import Store
 from teleprefetch.errors import NodeUnavailableError, StudyNotFoundError
 from tests.edge.fakes_for_node import ORIGIN, metadata, pointer
 from tests.edge.filling import fill, read, served

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from teleprefetch.edge.retrieving import Memory
+from teleprefetch.edge.archives.retrieving import Memory
 from tests.edge.large_studies import CT_FRAMES, TOMO_BYTES, TOMO_FRAMES
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge import segments
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.store import segments
+from teleprefetch.edge.store.store import Store
 from teleprefetch.errors import NodeUnavailableError, StudyNotFoundError
 from tests.edge.fakes_for_node import ORIGIN, content, image_set_id, metadata, pointer
 from tests.edge.filling import fill, segment_of, served

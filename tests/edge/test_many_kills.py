@@ -6,7 +6,7 @@ import random
 import signal
 import time
 
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.store.store import Store
 from tests.edge import fast_writer
 from tests.edge.fakes_for_node import ORIGIN, metadata, pointer
 from tests.edge.fast_writer import COUNT, STUDIES, bytes_of

@@ -7,9 +7,9 @@ import pytest
 
 from teleprefetch.dicom import EXPLICIT_VR_LITTLE_ENDIAN, HTJ2K_LOSSLESS
 from teleprefetch.domain.multipart import ContentType, decode
-from teleprefetch.edge.messages import Request
-from teleprefetch.edge.routes import Routes
-from teleprefetch.edge.server import EdgeServer, loopback_only
+from teleprefetch.edge.dicomweb.messages import Request
+from teleprefetch.edge.dicomweb.routes import Routes
+from teleprefetch.edge.http.server import EdgeServer, loopback_only
 from teleprefetch.errors import AccessDeniedError
 from teleprefetch.model import Frame
 from tests.edge.fakes_for_node import ORIGIN, content, dicom_json, entry, metadata, pointer

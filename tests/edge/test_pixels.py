@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teleprefetch import dicom
-from teleprefetch.edge.codestream import read_codestream
-from teleprefetch.edge.pixels import check_marker, check_pixels
+from teleprefetch.edge.archives.codestream import read_codestream
+from teleprefetch.edge.archives.pixels import check_marker, check_pixels
 from teleprefetch.errors import CorruptPayloadError
 from teleprefetch.model import Frame, FrameEntry
 from tests.edge.fakes_for_node import coded_image

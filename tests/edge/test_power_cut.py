@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.edge.database import Database
-from teleprefetch.edge.store import Store
-from teleprefetch.edge.writing import Grouping
+from teleprefetch.edge.store.database import Database
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.store.writing import Grouping
 from teleprefetch.errors import NodeUnavailableError, StudyNotFoundError
 from teleprefetch.model import Frame
 from tests.edge.fakes_for_node import ORIGIN, entry, metadata, pointer

@@ -10,9 +10,9 @@ from contextlib import closing
 
 import pytest
 
-from teleprefetch.edge.fetching import FetchPool, Urgency
-from teleprefetch.edge.reading import READER_RETRIES, ReadThrough
-from teleprefetch.edge.retrieving import Retriever
+from teleprefetch.edge.archives.fetching import FetchPool, Urgency
+from teleprefetch.edge.archives.reading import READER_RETRIES, ReadThrough
+from teleprefetch.edge.archives.retrieving import Retriever
 from teleprefetch.errors import (
     AccessDeniedError,
     CorruptPayloadError,
@@ -153,7 +153,7 @@ def test_a_reader_joins_the_warming_that_is_under_way(
 def test_a_reader_who_joined_warming_that_goes_on_in_vain_asks_for_itself(
     open_reading, store, origin, monkeypatch
 ):
-    monkeypatch.setattr("teleprefetch.edge.reading._JOINED_AT_MOST_S", 0.05)
+    monkeypatch.setattr("teleprefetch.edge.archives.reading._JOINED_AT_MOST_S", 0.05)
     series = origin.hold(pointer(), 2)
     store.put_metadata(ORIGIN, metadata(series, 2))
     reading = open_reading(store, wait_s=5)

@@ -6,9 +6,9 @@ from teleprefetch.adapters.dicomweb import DicomwebOrigin
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.adapters.http_reader import HttpReader
 from teleprefetch.adapters.retrying import NO_RETRIES
-from teleprefetch.edge.fetching import FetchPool
-from teleprefetch.edge.reading import ReadThrough
-from teleprefetch.edge.retrieving import Retriever
+from teleprefetch.edge.archives.fetching import FetchPool
+from teleprefetch.edge.archives.reading import ReadThrough
+from teleprefetch.edge.archives.retrieving import Retriever
 from teleprefetch.errors import (
     AccessDeniedError,
     CorruptPayloadError,

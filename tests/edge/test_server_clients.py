@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from teleprefetch.dicom import EXPLICIT_VR_LITTLE_ENDIAN
-from teleprefetch.edge.board import Figure
-from teleprefetch.edge.crowd import Limits
+from teleprefetch.edge.http.crowd import Limits
+from teleprefetch.edge.watching.board import Figure
 from tests.edge.fakes_for_node import ORIGIN, content, eventually, pointer
 from tests.edge.served import FRAME, Client, Raw, hold, took_s
 

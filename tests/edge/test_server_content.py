@@ -19,8 +19,8 @@ from teleprefetch.dicom import (
     JPEG_BASELINE,
 )
 from teleprefetch.domain.multipart import ContentType, decode
-from teleprefetch.edge.messages import Request
-from teleprefetch.edge.routes import Routes
+from teleprefetch.edge.dicomweb.messages import Request
+from teleprefetch.edge.dicomweb.routes import Routes
 from teleprefetch.model import Frame, FrameEntry, SeriesMetadata
 from tests.edge.fakes_for_node import ORIGIN, content, pointer
 from tests.edge.served import ALL, FRAME, SERIES, Client, hold

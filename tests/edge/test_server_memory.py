@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from teleprefetch.edge.board import Figure
-from teleprefetch.edge.descriptors import Descriptor
-from teleprefetch.edge.links import FilePiece
-from teleprefetch.edge.messages import Basis, FileSlice, Request, Response
-from teleprefetch.edge.remembered import Outgoing, Remembered
-from teleprefetch.edge.server import EdgeServer
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.dicomweb.messages import Basis, FileSlice, Request, Response
+from teleprefetch.edge.http.descriptors import Descriptor
+from teleprefetch.edge.http.links import FilePiece
+from teleprefetch.edge.http.remembered import Outgoing, Remembered
+from teleprefetch.edge.http.server import EdgeServer
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.watching.board import Figure
 from tests.edge.fakes_for_node import ORIGIN, content, dicom_json, eventually, pointer
 from tests.edge.served import ALL, FRAME, SERIES, Client, hold
 

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from teleprefetch.dicom import EXPLICIT_VR_LITTLE_ENDIAN
-from teleprefetch.edge.board import Figure
-from teleprefetch.edge.crowd import Limits
-from teleprefetch.edge.server import tls_context
+from teleprefetch.edge.http.crowd import Limits
+from teleprefetch.edge.http.server import tls_context
+from teleprefetch.edge.watching.board import Figure
 from teleprefetch.errors import InvalidPayloadError
 from tests.edge.fakes_for_node import content, eventually, pointer
 from tests.edge.served import ALL, FRAME, Client, Raw, hold

@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from teleprefetch.edge.store import Store
+from teleprefetch.edge.store.store import Store
 from tests.edge.churning_process import LIMIT_BYTES, bytes_of
 from tests.edge.fakes_for_node import ORIGIN
 from tests.edge.filling import read

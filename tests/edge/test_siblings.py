@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from teleprefetch.edge.access import Note
-from teleprefetch.edge.board import Board, Figure
 from teleprefetch.edge.siblings import environment_of
+from teleprefetch.edge.watching.access import Note
+from teleprefetch.edge.watching.board import Board, Figure
 from teleprefetch.settings import NodeSettings, from_environment
 from tests.edge.fakes_for_node import ORIGIN, content, eventually, pointer
 from tests.edge.served import FRAME, Client, hold

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from teleprefetch.edge.messages import Request
-from teleprefetch.edge.recent import RecentOrders, read_recent
-from teleprefetch.edge.status import Served, StatusSource, digest_of
-from teleprefetch.edge.status_page import StatusPage
+from teleprefetch.edge.dicomweb.messages import Request
+from teleprefetch.edge.pages.status_page import StatusPage
+from teleprefetch.edge.watching.recent import RecentOrders, read_recent
+from teleprefetch.edge.watching.status import Served, StatusSource, digest_of
 from teleprefetch.model import ReportState, SeriesPointer, StudyWarmth, WarmReport
 from tests.fakes import MemoryProgress
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from teleprefetch.edge.tombstones import Tombstones
+from teleprefetch.edge.store.tombstones import Tombstones
 
 NAME = "ab" * 20
 

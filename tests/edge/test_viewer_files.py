@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teleprefetch.edge.messages import FileSlice, Request, Response
-from teleprefetch.edge.viewer import ViewerConfig, ViewerFiles
+from teleprefetch.edge.dicomweb.messages import FileSlice, Request, Response
+from teleprefetch.edge.pages.viewer import ViewerConfig, ViewerFiles
 from teleprefetch.errors import InvalidPayloadError
 
 PAGE = b"<!doctype html><script>console.time('a')</script><div id=root></div>"

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from teleprefetch.edge.worker import Worker
+from teleprefetch.edge.warming.worker import Worker
 from teleprefetch.errors import OriginUnavailableError
 from teleprefetch.model import PurgeOrder
 from tests.edge.fakes_for_node import (

@@ -13,10 +13,10 @@ from teleprefetch.adapters.retrying import RetryPolicy
 from teleprefetch.adapters.s3 import S3Documents
 from teleprefetch.adapters.sqs import SqsOrders
 from teleprefetch.adapters.step_functions import StepFunctionsTasks
-from teleprefetch.edge.logs import log_to_stderr
+from teleprefetch.edge.archives.reading import READER_RETRIES
 from teleprefetch.edge.node import Node
-from teleprefetch.edge.reading import READER_RETRIES
 from teleprefetch.edge.serving import raise_file_limit
+from teleprefetch.edge.watching.logs import log_to_stderr
 from teleprefetch.errors import OriginUnavailableError
 from teleprefetch.settings import NodeSettings, from_environment
 

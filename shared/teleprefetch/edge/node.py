@@ -5,17 +5,17 @@ import threading
 from collections.abc import Mapping
 from typing import Final
 
-from teleprefetch.edge.board import Board, Figure
-from teleprefetch.edge.fetching import FetchPool
-from teleprefetch.edge.reading import ReadThrough
-from teleprefetch.edge.recent import RecentOrders
-from teleprefetch.edge.retrieving import Retriever
-from teleprefetch.edge.server import loopback_only
-from teleprefetch.edge.service import Authorize
+from teleprefetch.edge.archives.fetching import FetchPool
+from teleprefetch.edge.archives.reading import ReadThrough
+from teleprefetch.edge.archives.retrieving import Retriever
+from teleprefetch.edge.http.server import loopback_only
+from teleprefetch.edge.http.service import Authorize
 from teleprefetch.edge.serving import Serving, now, open_store, recent_orders_path
 from teleprefetch.edge.siblings import Siblings
-from teleprefetch.edge.warming import Warmer
-from teleprefetch.edge.worker import Worker
+from teleprefetch.edge.warming.warmer import Warmer
+from teleprefetch.edge.warming.worker import Worker
+from teleprefetch.edge.watching.board import Board, Figure
+from teleprefetch.edge.watching.recent import RecentOrders
 from teleprefetch.errors import PrefetchError
 from teleprefetch.ports import Clock, Documents, Orders, Origin, Progress, Tasks
 from teleprefetch.settings import NodeSettings

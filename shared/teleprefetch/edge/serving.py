@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from teleprefetch.edge.board import Board, Figure
-from teleprefetch.edge.misses import MissReader
-from teleprefetch.edge.recent import read_recent
-from teleprefetch.edge.routes import Routes, Site
-from teleprefetch.edge.server import EdgeServer, loopback_only, tls_context
-from teleprefetch.edge.service import Authorize
-from teleprefetch.edge.status import Served, StatusSource
-from teleprefetch.edge.status_page import StatusPage
-from teleprefetch.edge.store import Store
-from teleprefetch.edge.viewer import ViewerConfig, ViewerFiles
+from teleprefetch.edge.dicomweb.misses import MissReader
+from teleprefetch.edge.dicomweb.routes import Routes, Site
+from teleprefetch.edge.http.server import EdgeServer, loopback_only, tls_context
+from teleprefetch.edge.http.service import Authorize
+from teleprefetch.edge.pages.status_page import StatusPage
+from teleprefetch.edge.pages.viewer import ViewerConfig, ViewerFiles
+from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.watching.board import Board, Figure
+from teleprefetch.edge.watching.recent import read_recent
+from teleprefetch.edge.watching.status import Served, StatusSource
 from teleprefetch.ports import Clock
 from teleprefetch.settings import NodeSettings
 

@@ -7,12 +7,12 @@ import threading
 from typing import Any
 
 from teleprefetch.adapters.origins import open_origins
-from teleprefetch.edge.board import Board
-from teleprefetch.edge.fetching import FetchPool
-from teleprefetch.edge.logs import log_to_stderr
-from teleprefetch.edge.reading import READER_RETRIES, ReadThrough
-from teleprefetch.edge.retrieving import Retriever
+from teleprefetch.edge.archives.fetching import FetchPool
+from teleprefetch.edge.archives.reading import READER_RETRIES, ReadThrough
+from teleprefetch.edge.archives.retrieving import Retriever
 from teleprefetch.edge.serving import Serving, open_store, raise_file_limit
+from teleprefetch.edge.watching.board import Board
+from teleprefetch.edge.watching.logs import log_to_stderr
 from teleprefetch.settings import NodeSettings, from_environment
 
 

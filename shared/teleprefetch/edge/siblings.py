@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import Final
 
-from teleprefetch.edge.board import Board
+from teleprefetch.edge.watching.board import Board
 from teleprefetch.settings import NodeSettings
 
 _LOG: Final = logging.getLogger(__name__)

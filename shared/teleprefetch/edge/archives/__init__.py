@@ -1,0 +1,1 @@
+"""What the node asks of archives: bounded, checked, and the most urgent first."""

@@ -1,0 +1,1 @@
+"""Pages for people: the node's status, and the released viewer's files."""

@@ -1,0 +1,1 @@
+"""Warm orders, from a message on the queue to the last report."""
