@@ -15,8 +15,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     assignment = admit_assignment.run(
         event,
         assignments=runtime.assignments(),
+        runs=runtime.runs(),
         routing=settings.routing,
-        deadline_s=settings.assignment_deadline_s,
+        gate=settings.gate,
         now=runtime.now(),
     )
     runtime.logger.info("assignment admitted", wait_s=assignment.wait_s)

@@ -15,8 +15,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     planned = plan_warm.run(
         event,
         documents=runtime.documents(),
+        runs=runtime.runs(),
+        lookup_keys=runtime.lookup_keys(),
+        nodes=runtime.nodes(),
         routing=settings.routing,
         rules=runtime.rules(),
+        gate=settings.gate,
         budget_bytes=settings.budget_bytes,
         give_up_after_s=settings.give_up_after_s,
         reading_days=settings.reading_days,

@@ -12,7 +12,11 @@ from teleprefetch.steps import record_failure
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Record a machine's own failure."""
     outcome = record_failure.run(
-        event, outcomes=runtime.outcomes(), tasks=runtime.tasks(), now=runtime.now()
+        event,
+        outcomes=runtime.outcomes(),
+        runs=runtime.runs(),
+        tasks=runtime.tasks(),
+        now=runtime.now(),
     )
     runtime.logger.warning("execution failed", subject=outcome.subject, cause=outcome.cause)
     return {"subject": outcome.subject, "state": outcome.state}

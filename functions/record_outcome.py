@@ -14,7 +14,7 @@ from teleprefetch.steps import record_outcome
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Record the outcome of a prefetch."""
     outcome = record_outcome.run(
-        event, outcomes=runtime.outcomes(), tasks=runtime.tasks(), now=runtime.now()
+        event, desk=runtime.desk(), tasks=runtime.tasks(), now=runtime.now()
     )
     runtime.logger.info("prefetch recorded", prefetch_id=outcome.subject, state=outcome.state)
     runtime.metrics.add_metric("PrefetchesRecorded", MetricUnit.Count, 1)

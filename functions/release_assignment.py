@@ -13,17 +13,8 @@ from teleprefetch.steps import release_assignment
 @runtime.metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Release an assignment."""
-    settings = runtime.settings()
     released = release_assignment.run(
-        event,
-        assignments=runtime.assignments(),
-        progress=runtime.progress(),
-        documents=runtime.documents(),
-        documents_bucket=settings.documents_bucket,
-        events=runtime.events(),
-        outcomes=runtime.outcomes(),
-        deadline_s=settings.assignment_deadline_s,
-        now=runtime.now(),
+        event, desk=runtime.desk(), gate=runtime.settings().gate, now=runtime.now()
     )
     runtime.logger.info("assignment released", published=released.published, reason=released.reason)
     runtime.metrics.add_metric("NoticesPublished", MetricUnit.Count, int(released.published))

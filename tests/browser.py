@@ -61,6 +61,7 @@ class Exchange:
     status: int = 0
     size_bytes: int = 0
     failure: str = ""
+    authorization: str = ""
 
 
 @dataclass
@@ -77,7 +78,10 @@ class Seen:
             self.clock_offset_s = self.clock_offset_s or told["wallTime"] - told["timestamp"]
             asked = told["request"]
             self.exchanges[told["requestId"]] = Exchange(
-                asked["url"], asked["method"], self._time(told)
+                asked["url"],
+                asked["method"],
+                self._time(told),
+                authorization=asked["headers"].get("Authorization", ""),
             )
         elif method == "Network.responseReceived" and told["requestId"] in self.exchanges:
             one = self.exchanges[told["requestId"]]

@@ -55,16 +55,21 @@ class Assignment(Value):
 
 
 class PriorWarmth(Value):
-    """One prior in the notice: where it ranks and why, and whether it is beside the reader."""
+    """One prior in the notice: where it ranks and why, and whether it is beside the reader.
+
+    `missing` is one that the archive does not give any more. `link` opens it beside the current
+    study, if the site has said where its viewer is.
+    """
 
     study_instance_uid: DicomUid
     rank: int = Field(ge=1)
     score: float
     reasons: tuple[str, ...]
-    warm: Literal["warm", "partial", "cold", "left out"]
+    warm: Literal["warm", "partial", "cold", "missing", "left out"]
     frames_planned: int = Field(default=0, ge=0)
     frames_verified: int = Field(default=0, ge=0)
     problem: str = ""
+    link: str | None = None
 
 
 NoticeReason = Literal["warm", "partial", "cold"]
@@ -73,9 +78,10 @@ NoticeReason = Literal["warm", "partial", "cold"]
 class Notice(Value):
     """What releases an assignment to its reader; there is one for each assignment.
 
-    `reason` is what is proven at that instant and `why` says it in words: what is lacking, and
-    what failed. A field of the assignment that could not be read is None. `priors` are the first
-    by rank, as many as an event can hold; `priors_not_listed` counts the rest.
+    `reason` is what is proven at that instant - warm: all that the site requires - and `why` says
+    in words what is lacking, and what failed. A field of the assignment that could not be read is
+    None. `priors` are the first by rank, as many as an event can hold; `priors_not_listed` counts
+    the rest. `link` opens the study in the viewer, if the site has said where that is.
     """
 
     assignment_id: Slug
@@ -90,6 +96,26 @@ class Notice(Value):
     current: StudyWarmth | None
     priors: tuple[PriorWarmth, ...]
     priors_not_listed: int = Field(default=0, ge=0)
+    link: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True if everything that was planned was proven warm."""
+        return self.reason == "warm" and not self.why
+
+
+class LateWarm(Value):
+    """The detail of `Study Warm`: what a notice said was lacking has since been proven warm."""
+
+    assignment_id: Slug
+    prefetch_id: Slug
+    origin_id: OriginId | None
+    study_instance_uid: DicomUid | None
+    reading_location: Slug | None
+    warm_at: Instant
+    released_at: Instant
+    studies: int = Field(ge=1)
+    link: str | None = None
 
 
 def prefetch_id_of_assignment(assignment_id: str) -> str:

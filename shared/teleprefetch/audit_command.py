@@ -1,35 +1,31 @@
 """The command `teleprefetch audit`: verify a node's log, ask it, export it."""
 
 import csv
-import getpass
 import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import orjson
 import typer
 
+from teleprefetch.audit_access import instant, record_reading
 from teleprefetch.domain.audit.checkpoint import SignedCheckpoint
 from teleprefetch.domain.audit.completeness import Span
 from teleprefetch.domain.audit.dicom_xml import audit_message
 from teleprefetch.domain.audit.entry import Entry
 from teleprefetch.domain.audit.fhir import audit_event
 from teleprefetch.domain.audit.questions import Question, answers, never_viewed
-from teleprefetch.domain.audit.record import AuditRecord
 from teleprefetch.edge.audit import reading
 from teleprefetch.edge.audit.checkpointing import read_local
-from teleprefetch.edge.audit.lane import Lane
-from teleprefetch.edge.audit.log import AuditLog
 from teleprefetch.edge.audit.reading import Checkpoints, Verdict
 from teleprefetch.edge.audit.signing import make_key, verifier
 from teleprefetch.errors import PrefetchError
 
 app = typer.Typer(name="audit", help="Verify, ask and export a node's audit.", no_args_is_help=True)
 _PROBLEM, _MISUSE = 1, 2
-_LANE: Final = "readers"
 
 Folder = Annotated[Path, typer.Argument(help="A node's audit folder, or a copy of it.")]
 Since = Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")]
@@ -148,23 +144,13 @@ def _found(
     question = _question(where, times)
     try:
         if not reader[1]:
-            _record_reading(folder, reader[0], where)
+            record_reading(folder, reader[0], asked=" ".join(where) or "everything")
         entries = reading.entries(folder)
         if unviewed:
             entries = iter(never_viewed(entries))
         yield from answers(question, entries)
     except PrefetchError as error:
         _refuse(str(error))
-
-
-def _record_reading(folder: Path, who: str | None, where: list[str]) -> None:
-    lane = Lane(folder, node=reading.node_of(folder), name=_LANE)
-    log = AuditLog(lane)
-    try:
-        asked = " ".join(where)[:500] or "everything"
-        log.commit(AuditRecord(kind="audit-read", subject=who or getpass.getuser(), reason=asked))
-    finally:
-        log.close()
 
 
 def _question(where: list[str], times: tuple[str | None, str | None]) -> Question:
@@ -192,10 +178,9 @@ def _span(since: str | None, until: str | None) -> Span | None:
 
 def _instant(text: str, name: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        _refuse(f"{name}: not a time in ISO 8601")
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        return instant(text, name)
+    except PrefetchError as error:
+        _refuse(str(error))
 
 
 def _checkpoints(folder: Path, where: str | None) -> Checkpoints:

@@ -8,8 +8,17 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from rich.console import Console
 
-from teleprefetch import __version__, audit_command, explain_command, policy_command
+from teleprefetch import (
+    __version__,
+    audit_command,
+    explain_command,
+    policy_command,
+    what_if_command,
+    worth_command,
+)
+from teleprefetch.console import command as console_command
 from teleprefetch.errors import PrefetchError
+from teleprefetch.operate import acting_commands, assign_command, commands
 
 app = typer.Typer(
     name="teleprefetch",
@@ -22,6 +31,20 @@ app = typer.Typer(
 app.add_typer(audit_command.app)
 app.add_typer(policy_command.app)
 app.command()(explain_command.explain)
+app.command()(worth_command.worth)
+app.command(name="what-if")(what_if_command.what_if)
+for_operators = app.command(rich_help_panel="Operators")
+for_operators(commands.status)
+for_operators(commands.find)
+for_operators(commands.why)
+for_operators(commands.doctor)
+for_operators(acting_commands.replay)
+for_operators(acting_commands.warm)
+for_operators(acting_commands.purge)
+for_operators(acting_commands.reconcile)
+for_operators(acting_commands.drain)
+for_operators(assign_command.assign)
+for_operators(console_command.console)
 
 _PROBLEM, _MISUSE = 1, 2
 
@@ -125,20 +148,62 @@ def up(
     study: Annotated[
         str | None, typer.Option(help="With --dicom: StudyInstanceUID of the study to assign.")
     ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The node's port; 0: any that is free.")
+    ] = 0,
+    oidc: Annotated[
+        str | None,
+        typer.Option(help="Have readers logged in by this OpenID provider, not the stack's own."),
+    ] = None,
+    oidc_client: Annotated[
+        str | None,
+        typer.Option(help="With --oidc: the viewer's client id there, public, with PKCE."),
+    ] = None,
+    oidc_audience: Annotated[
+        str | None, typer.Option(help="With --oidc: what its access tokens are for (`aud`).")
+    ] = None,
+    oidc_scope: Annotated[
+        str | None, typer.Option(help="With --oidc: the scopes to ask for, parted by spaces.")
+    ] = None,
+    oidc_reader: Annotated[
+        str | None,
+        typer.Option(help="With --oidc: the subject that reads; else whoever is in `readers`."),
+    ] = None,
 ) -> None:
     """Run the stack on this machine and print its addresses, until Ctrl-C.
 
     With studies and a viewer, also print the link that opens the assigned study beside its best
-    prior.
+    prior. Its reader logs in at the stack's own issuer, or at --oidc, whose client allows
+    http://127.0.0.1:PORT/callback and whose access tokens say `groups` and `site` ("home").
     """
+    from teleprefetch.local.login.outside import outside_provider
     from teleprefetch.local.up import UpOptions, run_up
 
     if samples and dicom is not None:
         _refuse("--samples and --dicom: one of them")
     if study is not None and dicom is None:
         _refuse("--study: needs --dicom")
-    options = UpOptions(viewer=viewer, samples=samples, dicom=dicom, study_instance_uid=study)
+    further = (oidc_audience, oidc_scope, oidc_reader)
+    if (oidc is None) != (oidc_client is None) or (oidc is None and any(further)):
+        _refuse("--oidc and --oidc-client go together, and the others need them")
     try:
+        provider = None
+        if oidc is not None and oidc_client is not None:
+            provider = outside_provider(
+                oidc,
+                client_id=oidc_client,
+                audience=oidc_audience,
+                scope=oidc_scope,
+                reader=oidc_reader,
+            )
+        options = UpOptions(
+            viewer=viewer,
+            samples=samples,
+            dicom=dicom,
+            study_instance_uid=study,
+            provider=provider,
+            port=port,
+        )
         run_up(options, say=typer.echo)
     except PrefetchError as error:
         _refuse(str(error))

@@ -197,7 +197,7 @@ class PlannedPrior(Value):
 
 
 class Plan(Value):
-    """What to warm for one study, in warming order, and what was left out."""
+    """What to warm for one study, in order; `required`: what its notice waits for, () for all."""
 
     prefetch_id: Slug
     origin_id: OriginId
@@ -206,6 +206,7 @@ class Plan(Value):
     priors: tuple[PlannedPrior, ...]
     left_out: tuple[LeftOut, ...] = ()
     budget_bytes: int = Field(gt=0)
+    required: tuple[DicomUid, ...] = ()
 
 
 class StudyWarmth(Value):
@@ -231,6 +232,7 @@ class WarmReport(Value):
 
     `frames_warmed` are those the node holds for this order; `frames_verified` of them were read
     back and matched; `frames_fetched` of them came over the wire for it, `bytes_fetched` in all.
+    `required_warm`: all that the plan requires, if it names any, is proven.
     """
 
     prefetch_id: Slug
@@ -244,6 +246,7 @@ class WarmReport(Value):
     bytes_fetched: int = Field(ge=0)
     studies: tuple[StudyWarmth, ...]
     problems: tuple[str, ...] = ()
+    required_warm: bool = False
     reported_at: Instant
 
 
@@ -273,7 +276,7 @@ class Assigned(Value):
 
 
 class WarmOrder(Value):
-    """A message to one node: warm this plan, and answer the task token."""
+    """Warm this plan by `due_at`, answer the task; `waiter` awaits what it requires."""
 
     kind: Literal["warm"] = "warm"
     prefetch_id: Slug
@@ -281,15 +284,14 @@ class WarmOrder(Value):
     plan: ObjectPointer
     priority: Priority
     give_up_at: datetime
+    due_at: Instant | None = None
     task_token: str
+    waiter: str = ""
     reading: Assigned | None = None
 
 
 class PurgeOrder(Value):
-    """A message to one node: forget an image set, wholly or up to a version.
-
-    `below_version` None means that the image set was deleted.
-    """
+    """A message to one node: forget an image set below a version; None: it was deleted."""
 
     kind: Literal["purge"] = "purge"
     node: Slug

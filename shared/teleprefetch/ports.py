@@ -16,6 +16,8 @@ from teleprefetch.model import (
     WarmReport,
 )
 from teleprefetch.prefetch import EndedImportJob, Outcome
+from teleprefetch.quotas import Ask, Lease
+from teleprefetch.run_records import ExecutionStatus, Machine, PastExecution, Run, RunFilter
 
 
 class Origin(Protocol):
@@ -187,6 +189,9 @@ class Assignments(Protocol):
     def admit(self, assignment: Assignment, *, execution_id: str) -> str:
         """The execution that handles the assignment: this one, or the one that came first."""
 
+    def admitted(self, assignment_id: str) -> Assignment | None:
+        """An assignment as it was admitted first."""
+
     def claim_notice(self, notice: Notice, *, now: datetime) -> Notice | None:
         """The notice to publish, or None if it is published or another is about to.
 
@@ -202,3 +207,92 @@ class Assignments(Protocol):
 
     def notice(self, assignment_id: str) -> Notice | None:
         """The notice of an assignment, if it was released."""
+
+    def late_warm(self, assignment_id: str, *, at: datetime) -> bool:
+        """Whether `Study Warm` is to be sent now: True once, to the first, after the notice."""
+
+    def drop_late_warm(self, assignment_id: str) -> None:
+        """Let another send it: `Study Warm` could not be published."""
+
+
+class Runs(Protocol):
+    """The record of each run."""
+
+    def record(self, run: Run) -> None:
+        """Write down what is given of a run, beside what is recorded of it already.
+
+        Of `at` the first word stands; of every other field that was given, the last.
+        """
+
+    def run(self, run_id: str) -> Run | None:
+        """What is recorded of a run."""
+
+    def find(self, wanted: RunFilter, *, limit: int) -> tuple[Run, ...]:
+        """The runs that agree with a filter, newest first; a run just written may still lack."""
+
+
+class Histories(Protocol):
+    """The executions of the machines, as Step Functions remembers them for 90 days."""
+
+    def ended_since(
+        self, machine: Machine, status: ExecutionStatus, since: datetime
+    ) -> tuple[PastExecution, ...]:
+        """A machine's executions of a status that began at `since` or later, newest first."""
+
+    def execution(self, machine: Machine, name: str) -> PastExecution | None:
+        """An execution by name; None if it never was, or is forgotten."""
+
+    def input_of(self, execution: PastExecution) -> dict[str, Any]:
+        """What an execution was started with."""
+
+    def events_of(self, execution: PastExecution) -> int:
+        """How many events its history holds, at most 25,000."""
+
+    def redrive(self, execution: PastExecution, *, client_token: str) -> None:
+        """Let an execution go on where it failed.
+
+        Raises:
+            InvalidPayloadError: Step Functions does not redrive it; the message says what it said.
+        """
+
+    def start(self, machine: Machine, name: str, state: dict[str, Any]) -> bool:
+        """Start an execution; False if there was one of that name."""
+
+
+class LookupKeys(Protocol):
+    """Digests under a key that never leaves its keeper: found again, but not read back."""
+
+    def key_of(self, kind: str, words: str) -> str:
+        """The keyed digest of words of a kind, the same each time."""
+
+
+class Nodes(Protocol):
+    """Which nodes are being emptied, by an operator's word."""
+
+    def drained(self) -> frozenset[str]:
+        """The nodes that are to get no orders."""
+
+    def drain(self, node: str, *, by: str, reason: str, at: datetime) -> None:
+        """Send a node no more orders."""
+
+    def undrain(self, node: str) -> None:
+        """Send a node orders again."""
+
+
+class QuotaLedger(Protocol):
+    """What all nodes of a data store share of its quotas, one state for each key.
+
+    Every method may raise OriginThrottledError, OriginUnavailableError and AccessDeniedError.
+    """
+
+    def state(self, key: str) -> Lease:
+        """The state as it is, without asking for anything."""
+
+    def lease(self, key: str, ask: Ask) -> Lease:
+        """Lease tokens of a window; never more over all callers than the asks' limits allow.
+
+        The state is `domain.quota.leased` of the state before; a window that is over grants none.
+        """
+
+    def slow_down(self, key: str, *, window: int) -> Lease:
+        """Say that the data store answered 429; the state is `domain.quota.slowed_down`."""

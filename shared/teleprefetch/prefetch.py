@@ -27,7 +27,9 @@ class PrefetchRequest(Value):
     """The input of a `prefetch` execution; `prefetch_id` is the execution's name as well.
 
     `waiter` is the task token of an assignment that waits for this prefetch, or empty;
-    `assignment_id` and `assigned_to` say which one, and who reads.
+    `assignment_id` and `assigned_to` say which one, and who reads, `deadline_at` when its notice
+    goes out at the latest. `of` is the import that asks for
+    it, or the prefetch that it repeats.
     """
 
     prefetch_id: Slug
@@ -39,6 +41,8 @@ class PrefetchRequest(Value):
     waiter: str = ""
     assignment_id: Slug | None = None
     assigned_to: AssignedTo | None = None
+    deadline_at: Instant | None = None
+    of: Slug | None = None
 
 
 class Candidates(Value):

@@ -14,9 +14,13 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
 from teleprefetch.adapters.dynamodb import DynamoAssignments, DynamoOutcomes, DynamoProgress
+from teleprefetch.adapters.dynamodb_nodes import DynamoNodes
+from teleprefetch.adapters.dynamodb_runs import DynamoRuns
 from teleprefetch.adapters.events import EventBridgeEvents
+from teleprefetch.adapters.histories import StepFunctionsHistories
 from teleprefetch.adapters.image_sets import HealthImagingImageSets
 from teleprefetch.adapters.import_jobs import HealthImagingImportJobs
+from teleprefetch.adapters.kms import KmsLookupKeys
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.adapters.s3 import S3Documents
 from teleprefetch.adapters.step_functions import StepFunctionsExecutions, StepFunctionsTasks
@@ -24,6 +28,7 @@ from teleprefetch.domain.rule_check import checked_rules
 from teleprefetch.domain.rules import SiteRules
 from teleprefetch.ports import ImageSets, ImportJobs, Origin
 from teleprefetch.settings import HealthImagingOrigin, PipelineSettings, from_environment
+from teleprefetch.steps.release_assignment import Desk
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -133,6 +138,47 @@ def assignments() -> DynamoAssignments:
 
 
 @cache
+def runs() -> DynamoRuns:
+    """The run records in the table."""
+    return DynamoRuns(*_table())
+
+
+@cache
+def histories() -> StepFunctionsHistories:
+    """The executions of the `assignment` machine."""
+    client = boto3.client("stepfunctions", config=_CLIENTS)
+    return StepFunctionsHistories(client, {"assignment": settings().assignment_machine_arn})
+
+
+@cache
+def nodes() -> DynamoNodes:
+    """What operators said of nodes, in the table."""
+    return DynamoNodes(_dynamodb(), settings().table_name)
+
+
+@cache
+def lookup_keys() -> KmsLookupKeys | None:
+    """The key of accession numbers and patients; None if the site has none."""
+    if not settings().lookup_key_id:
+        return None
+    return KmsLookupKeys(boto3.client("kms", config=_CLIENTS), settings().lookup_key_id)
+
+
+def desk() -> Desk:
+    """What a release works with."""
+    return Desk(
+        assignments=assignments(),
+        progress=progress(),
+        documents=documents(),
+        documents_bucket=settings().documents_bucket,
+        events=events(),
+        outcomes=outcomes(),
+        runs=runs(),
+        viewer_url=settings().viewer_url,
+    )
+
+
+@cache
 def rules() -> SiteRules:
     """The site's rules of relevance; the shipped ones if it has none.
 
@@ -147,7 +193,8 @@ def forget() -> None:
     """Drop everything made so far, so that the next caller reads the environment anew."""
     for made in (
         settings, origins, image_sets, import_jobs, documents, executions, import_executions,
-        tasks, events, outcomes, progress, assignments, rules, _dynamodb, _medical_imaging,
+        tasks, events, outcomes, progress, assignments, runs, histories, nodes, lookup_keys, rules,
+        _dynamodb, _medical_imaging,
     ):  # fmt: skip
         made.cache_clear()
 

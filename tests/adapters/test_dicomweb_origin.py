@@ -2,6 +2,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from teleprefetch.adapters.dicomweb import DicomwebOrigin
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.adapters.http_reader import HttpReader
+from teleprefetch.adapters.origins import OpenFetcher
 from teleprefetch.adapters.retrying import NO_RETRIES, RetryPolicy
+from teleprefetch.adapters.transfers import Transfers
 from teleprefetch.dicom import EXPLICIT_VR_LITTLE_ENDIAN, JPEG_BASELINE
 from teleprefetch.errors import (
     AccessDeniedError,
@@ -36,13 +39,24 @@ AT_ONCE = RetryPolicy(sleep=lambda _: None)
 
 @contextmanager
 def an_origin(
-    url: str, *, retries: RetryPolicy = NO_RETRIES, **timeouts: float
+    url: str,
+    *,
+    retries: RetryPolicy = NO_RETRIES,
+    open_fetcher: OpenFetcher = HttpReader,
+    **timeouts: float,
 ) -> Iterator[DicomwebOrigin]:
-    reader = HttpReader(
-        connections=4, **{"connect_timeout_s": 2.0, "read_timeout_s": 0.3, **timeouts}
-    )
-    with closing(DicomwebOrigin(DicomwebService(url, reader), retries=retries)) as origin:
+    timeouts = {"connect_timeout_s": 2.0, "read_timeout_s": 0.3, **timeouts}
+    reader = HttpReader(connections=4, **timeouts)
+    frames = open_fetcher(connections=4, **timeouts)
+    service = DicomwebService(url, reader, frames=frames)
+    with closing(DicomwebOrigin(service, retries=retries)) as origin:
         yield origin
+
+
+@pytest.fixture(params=[HttpReader, Transfers], ids=["urllib3", "libcurl"])
+def frames_over(request):
+    """An origin whose frames come over either."""
+    return partial(an_origin, open_fetcher=request.param)
 
 
 def multipart(
@@ -124,6 +138,20 @@ READS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_a_frame_over_libcurl_becomes_the_same_error(fault):
+    reply, expected = FAULTS[fault]
+    with (
+        run_faulty_server(reply) as server,
+        an_origin(server.url, open_fetcher=Transfers) as origin,
+        pytest.raises(PrefetchError) as caught,
+    ):
+        READS["frame"](origin)
+    assert type(caught.value) is expected
+    said = str(caught.value)
+    assert not any(secret in said for secret in ("MRN", STUDY, server.url, "elsewhere"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("read", READS)
 def test_each_fault_becomes_its_error_and_tells_nothing_of_the_patient(fault, read):
     reply, expected = FAULTS[fault]
@@ -140,17 +168,17 @@ def test_each_fault_becomes_its_error_and_tells_nothing_of_the_patient(fault, re
     assert not any(secret in said for secret in ("MRN", STUDY, server.url, "elsewhere"))
 
 
-def test_nobody_listening_is_unavailable():
-    with an_origin("http://127.0.0.1:1") as origin, pytest.raises(OriginUnavailableError):
+def test_nobody_listening_is_unavailable(frames_over):
+    with frames_over("http://127.0.0.1:1") as origin, pytest.raises(OriginUnavailableError):
         origin.retrieve_frame(a_pointer(), a_frame_entry())
 
 
-def test_a_redirect_is_not_followed():
+def test_a_redirect_is_not_followed(frames_over):
     with run_faulty_server(multipart(PIXELS)) as elsewhere:
         moved = http("307 Temporary Redirect", Location=f"{elsewhere.url}/frames")
         with (
             run_faulty_server(moved) as server,
-            an_origin(server.url) as origin,
+            frames_over(server.url) as origin,
             pytest.raises(OriginUnavailableError),
         ):
             origin.retrieve_frame(a_pointer(), a_frame_entry())
@@ -176,27 +204,27 @@ def test_a_body_that_drips_for_ever_is_given_up():
         origin.retrieve_series_metadata(a_pointer())
 
 
-def test_a_connection_that_was_closed_while_idle_is_replaced():
+def test_a_connection_that_was_closed_while_idle_is_replaced(frames_over):
     replies = [multipart(PIXELS), Reply(b""), multipart(PIXELS)]
-    with run_faulty_server(*replies) as server, an_origin(server.url) as origin:
+    with run_faulty_server(*replies) as server, frames_over(server.url) as origin:
         for _ in range(2):
             frame = origin.retrieve_frame(a_pointer(), a_frame_entry(size_bytes=4))
             assert frame.content == PIXELS
 
 
-def test_one_connection_serves_one_read_after_another():
-    with run_faulty_server(multipart(PIXELS)) as server, an_origin(server.url) as origin:
+def test_one_connection_serves_one_read_after_another(frames_over):
+    with run_faulty_server(multipart(PIXELS)) as server, frames_over(server.url) as origin:
         for _ in range(5):
             origin.retrieve_frame(a_pointer(), a_frame_entry(size_bytes=4))
         assert len(server.open) == 1
 
 
 @pytest.mark.parametrize("read", ["metadata", "frame"])
-def test_a_throttled_read_is_retried(read):
+def test_a_throttled_read_is_retried(read, frames_over):
     good = multipart(PIXELS) if read == "frame" else rows()
     throttled = http("429 Too Many Requests")
     with run_faulty_server(throttled, Reply(b"", "reset"), throttled, good) as server:
-        with an_origin(server.url, retries=AT_ONCE) as origin:
+        with frames_over(server.url, retries=AT_ONCE) as origin:
             if read == "frame":
                 origin.retrieve_frame(a_pointer(), a_frame_entry(size_bytes=4))
             else:

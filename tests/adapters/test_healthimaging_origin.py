@@ -3,17 +3,23 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.adapters.healthimaging import HealthImagingOrigin
-from teleprefetch.adapters.healthimaging_errors import signer
-from teleprefetch.adapters.http_reader import HttpReader
+from teleprefetch.adapters.healthimaging_errors import SIGNING_NAME
+from teleprefetch.adapters.http_reader import HttpAnswer, HttpReader, HttpRequest, Refusal
+from teleprefetch.adapters.origins import OpenFetcher
 from teleprefetch.adapters.retrying import NO_RETRIES, RetryPolicy
+from teleprefetch.adapters.signing import Signer
+from teleprefetch.adapters.transfers import Transfers
 from teleprefetch.dicom import HTJ2K_LOSSLESS_RPCL
 from teleprefetch.errors import (
     AccessDeniedError,
@@ -42,7 +48,11 @@ def a_session(key: str | None) -> boto3.Session:
 
 @contextmanager
 def an_origin(
-    url: str, *, retries: RetryPolicy = NO_RETRIES, key: str | None = "local"
+    url: str,
+    *,
+    retries: RetryPolicy = NO_RETRIES,
+    key: str | None = "local",
+    open_fetcher: OpenFetcher = Transfers,
 ) -> Iterator[HealthImagingOrigin]:
     session = a_session(key)
     client = session.client(
@@ -56,10 +66,12 @@ def an_origin(
         ),
     )
     reader = HttpReader(connections=4, connect_timeout_s=2.0, read_timeout_s=0.3)
-    dicomweb = DicomwebService(
-        f"{url}/datastore/{DATASTORE}", reader, sign=signer(session.get_credentials, "us-east-1")
-    )
-    with closing(HealthImagingOrigin(DATASTORE, client, dicomweb, retries=retries)) as origin:
+    sign = Signer(session.get_credentials, service=SIGNING_NAME, region="us-east-1")
+    dicomweb = DicomwebService(f"{url}/datastore/{DATASTORE}", reader, sign=sign)
+    frames = open_fetcher(connections=4, connect_timeout_s=2.0, read_timeout_s=0.3)
+    with closing(
+        HealthImagingOrigin(DATASTORE, client, dicomweb, frames=frames, sign=sign, retries=retries)
+    ) as origin:
         yield origin
 
 
@@ -162,6 +174,7 @@ BODY_FAULTS = {
     ),
     "nothing with 200": (http("200 OK"), CorruptPayloadError),
 }
+OVER = {"libcurl": Transfers, "urllib3": HttpReader}
 READS: dict[str, Callable[[HealthImagingOrigin], object]] = {
     "search for a study": lambda origin: origin.search_for_study(STUDY),
     "search for a patient": lambda origin: origin.search_for_patient(PATIENT),
@@ -171,10 +184,10 @@ READS: dict[str, Callable[[HealthImagingOrigin], object]] = {
 STREAMED = ("metadata", "frame")
 
 
-def error_of(read: str, *replies: Reply) -> type[PrefetchError]:
+def error_of(read: str, *replies: Reply, over: str = "libcurl") -> type[PrefetchError]:
     with (
         run_faulty_server(*replies) as server,
-        an_origin(server.url) as origin,
+        an_origin(server.url, open_fetcher=OVER[over]) as origin,
         pytest.raises(PrefetchError) as caught,
     ):
         READS[read](origin)
@@ -188,6 +201,73 @@ def error_of(read: str, *replies: Reply) -> type[PrefetchError]:
 def test_each_fault_becomes_its_error_and_tells_nothing_of_the_patient(fault, read):
     reply, expected = FAULTS[fault]
     assert error_of(read, reply) is expected
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *BODY_FAULTS])
+def test_each_fault_of_a_frame_is_the_same_error_over_urllib3(fault):
+    reply, expected = (FAULTS | BODY_FAULTS)[fault]
+    assert error_of("frame", reply, over="urllib3") is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"__type": "com.amazon#ThrottlingException"}', OriginThrottledError),
+        (b'{"code": "ThrottlingException"}', OriginThrottledError),
+        (b'{"__type": 7}', InvalidPayloadError),
+        (b"[]", InvalidPayloadError),
+        (b"<html>", InvalidPayloadError),
+    ],
+)
+def test_an_error_s_code_may_be_in_its_body_as_botocore_reads_it(body, expected):
+    assert error_of("frame", http("400 Bad Request", body)) is expected
+
+
+@pytest.mark.parametrize(
+    ("is_prefixed", "expected"),
+    [
+        (True, "https://runtime-medical-imaging.eu-west-1.amazonaws.com"),
+        (False, "https://medical-imaging.eu-west-1.amazonaws.com"),
+    ],
+)
+def test_frames_are_asked_for_where_boto3_would_ask(is_prefixed, expected):
+    config = Config(inject_host_prefix=is_prefixed)
+    client = a_session("local").client("medical-imaging", "eu-west-1", config=config)
+    asked: list[str] = []
+
+    def note(request: Any, **_: Any) -> AWSResponse:
+        asked.append(request.url)
+        return AWSResponse(request.url, 404, {}, SimpleNamespace(stream=lambda: [b""]))
+
+    client.meta.events.register("before-send.medical-imaging.GetImageFrame", note)
+    with pytest.raises(ClientError):
+        client.get_image_frame(
+            datastoreId=DATASTORE,
+            imageSetId="e" * 32,
+            imageFrameInformation={"imageFrameId": "f" * 32},
+        )
+    fetched: list[str] = []
+
+    class Fetches:
+        def fetch(self, request: HttpRequest, *, refusal: Refusal) -> HttpAnswer:
+            fetched.append(request.url)
+            return HttpAnswer(200, {"content-type": "image/jph"}, HTJ2K)
+
+        def close(self) -> None:
+            pass
+
+    sign = Signer(a_session("local").get_credentials, service=SIGNING_NAME, region="eu-west-1")
+    dicomweb = DicomwebService("http://archive.invalid", HttpReader(connections=1), sign=sign)
+    with closing(
+        HealthImagingOrigin(
+            DATASTORE, client, dicomweb, frames=Fetches(), sign=sign, retries=NO_RETRIES
+        )
+    ) as origin:
+        origin.retrieve_frame(
+            a_pointer(image_set_id="e" * 32), a_frame_entry(image_frame_id="f" * 32)
+        )
+    assert fetched == asked
+    assert fetched[0].startswith(expected)
 
 
 @pytest.mark.parametrize("fault", BODY_FAULTS)

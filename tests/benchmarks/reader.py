@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from teleprefetch.local.login.people import READER
 from teleprefetch.local.reading import assign, notice_of
 from teleprefetch.local.stack import LocalStack, StackOptions
 from tests.benchmarks.wan_link import ADDRESSES
 from tests.browser import Page, open_browser
+from tests.login import log_in
 from tests.reading_room import Kind, large_mammogram, long_ct, small_ct
 
 HUB, SPOKE = "teleprefetch-hub", "teleprefetch-spoke"
@@ -52,9 +54,20 @@ class Opening:
     megabytes: float
 
 
-def opened(page: Page, base: str, kind: Kind, frames: int) -> Opening:
+@dataclass(frozen=True)
+class Side:
+    """Where the viewer is opened; `issuer` is who logs its reader in, if anybody does."""
+
+    name: str
+    url: str
+    issuer: str | None
+
+
+def opened(page: Page, side: Side, kind: Kind, frames: int) -> Opening:
     """Open a study and wait until all its frames have come and a picture is shown."""
-    page.open(f"{base}/viewer?StudyInstanceUIDs={kind.study_instance_uid}")
+    page.open(f"{side.url}/viewer?StudyInstanceUIDs={kind.study_instance_uid}")
+    if side.issuer is not None:
+        log_in(page, READER, issuer=side.issuer)
     complete = f"({_COUNT_FRAMES}) >= {frames} && window.firstImageAt"
     shown_at = page.until(lambda: page.evaluate(complete), "all frames", within_s=_WITHIN_S)
     asked = [Asked(**one) for one in json.loads(page.evaluate(_LOG))]
@@ -124,23 +137,32 @@ def measure(viewer: Path, kinds: Sequence[Kind], *, repeats: int) -> dict[str, A
     }
     with LocalStack(options) as stack:
         for number, kind in enumerate(kinds):
-            assign(kind.study_instance_uid, assignment_id=f"b-{number}", origin_id="archive")
+            assign(
+                kind.study_instance_uid,
+                assignment_id=f"b-{number}",
+                origin_id="archive",
+                assigned_to=stack.provider.reads,
+            )
             notice = notice_of(f"b-{number}")
             assert notice.reason == "warm", notice
+        sides = (
+            Side("direct", FRONT, None),
+            Side("warm", stack.node.url, stack.provider.issuer),
+        )
         for _ in range(repeats):
             for study in studies:
-                for name, base in (("direct", FRONT), ("warm", stack.node.url)):
-                    results[study.name][name].append(_one(base, study, other))
+                for side in sides:
+                    results[study.name][side.name].append(_one(side, study, other))
     return {name: summary(openings) for name, openings in results.items()}
 
 
-def _one(base: str, study: Kind, other: Kind) -> Opening:
+def _one(side: Side, study: Kind, other: Kind) -> Opening:
     secure = f"--unsafely-treat-insecure-origin-as-secure={FRONT}"
     with open_browser(arguments=[secure], watches=False) as page:
         page.size(1400, 900)
         page.at_start(_WATCH)
-        opened(page, base, other, len(other.files))
-        return opened(page, base, study, len(study.files))
+        opened(page, side, other, len(other.files))
+        return opened(page, side, study, len(study.files))
 
 
 def summary(results: dict[str, list[Opening]]) -> dict[str, Any]:

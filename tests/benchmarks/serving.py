@@ -1,8 +1,9 @@
 """How fast a node serves beside nginx and varnish.
 
 `uv run python -m tests.benchmarks.serving --json`. Each figure is a ratio of requests a second: the
-node's, with a token check and its access log on, over the peer's without a log; both on this
-machine in one run, rounds interleaved, median of the rounds. The peers: nginx with static files
+node's, with its whole doorway (an RS256 token, Cedar policies, a durable audit record before each
+answer) and its access log on, over the peer's without a log; both on this machine in one run,
+rounds interleaved, median of the rounds. The peers: nginx with static files
 and sendfile (`vs_nginx`), nginx's `proxy_cache`, nginx that asks a small verifier for every
 request (`auth_request`), varnish from memory. What is asked for: frames of 200 KB and of 27 MB as
 OHIF asks for them, and the gzip metadata of 1,000 instances. `p99_over_nginx` and
@@ -32,14 +33,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from teleprefetch.dicom import HTJ2K_LOSSLESS
+from teleprefetch.domain.policy.readings import Reading
+from teleprefetch.edge.policy.reading_list import ReadingList
 from teleprefetch.edge.store.store import Store
-from teleprefetch.model import Frame, FrameEntry, SeriesMetadata, SeriesPointer
-from tests.benchmarks.serving_node import TOKEN
+from teleprefetch.model import AssignedTo, Frame, FrameEntry, SeriesMetadata, SeriesPointer
+from tests.loopback_issuer import SUBJECT, Issuer
 
 _INSIDE = "SERVING_BENCHMARK_INSIDE"
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,7 +222,7 @@ def _instance(series: SeriesPointer, number: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, paths: dict[str, list[str]]
+    folder: Path, paths: dict[str, list[str]], issuer: Issuer, token: str
 ) -> Iterator[tuple[dict[str, Target], list[str]]]:
     """The node and its peers, each answering; and the names of those that are missing."""
     with contextlib.ExitStack() as stack:
@@ -234,24 +238,25 @@ def running(
                 "-m",
                 "tests.benchmarks.serving_node",
                 str(ports["node"]),
-                str(folder / "store"),
-                str(folder / "access.log"),
+                str(folder),
+                str(number),
+                environment=issuer.settings | _node_settings(folder),
             )
-            for _ in range(cores)
+            for number in range(cores)
         )
         targets = {"node": Target(ports["node"], node, by_file=False)}
         _wait_for(ports["node"])
-        _write_files(folder / "files", ports["node"], paths)
+        _write_files(folder / "files", ports["node"], paths, token)
         missing = [name for name, program in PEERS.items() if shutil.which(program) is None]
         if "nginx" not in missing:
-            targets |= _start_nginx(stack, folder, ports, cores)
+            targets |= _start_nginx(stack, folder, ports, cores, token)
         if "varnish" not in missing and "nginx" not in missing:
             targets["varnish"] = _start_varnish(stack, folder, ports)
         yield targets, missing
 
 
 def _start_nginx(
-    stack: contextlib.ExitStack, folder: Path, ports: dict[str, int], cores: int
+    stack: contextlib.ExitStack, folder: Path, ports: dict[str, int], cores: int, token: str
 ) -> dict[str, Target]:
     user = "user root;" if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
@@ -260,7 +265,12 @@ def _start_nginx(
     )
     verifiers = tuple(
         _start(
-            stack, sys.executable, "-m", "tests.benchmarks.serving_verifier", str(ports["verifier"])
+            stack,
+            sys.executable,
+            "-m",
+            "tests.benchmarks.serving_verifier",
+            str(ports["verifier"]),
+            token,
         )
         for _ in range(cores)
     )
@@ -285,9 +295,15 @@ def _start_varnish(stack: contextlib.ExitStack, folder: Path, ports: dict[str, i
     return Target(ports["varnish"], (varnish,), by_file=True)
 
 
-def _start(stack: contextlib.ExitStack, *command: str) -> subprocess.Popen[bytes]:
+def _start(
+    stack: contextlib.ExitStack, *command: str, environment: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     stack.callback(_stop, process)
     return process
@@ -302,10 +318,46 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _write_files(folder: Path, port: int, paths: dict[str, list[str]]) -> None:
+def _node_settings(folder: Path) -> dict[str, str]:
+    return {
+        "NODE": "node",
+        "QUEUE_URL": "http://127.0.0.1:1/queue",
+        "ORIGINS": json.dumps({"archive": {"kind": "dicomweb", "url": "http://127.0.0.1:1"}}),
+        "TABLE_NAME": "table",
+        "STORE_PATH": str(folder / "store"),
+        "STORE_BYTES": str(1 << 40),
+        "AUDIT_PATH": str(folder / "audit"),
+    }
+
+
+def _token(issuer: Issuer) -> str:
+    """About 900 bytes: as long as one of a hospital's directory, with its groups."""
+    return issuer.token("readers", *(f"{'g' * 40}{number}" for number in range(5)))
+
+
+def _assign(folder: Path, issuer: Issuer) -> None:
+    """Let the token's subject read the study."""
+    readings = ReadingList(folder / "store" / "readings.sqlite")
+    now = datetime.now(UTC)
+    readings.put(
+        Reading(
+            assignment_id="A-1",
+            prefetch_id="assigned-1",
+            origin_id="archive",
+            reading_location="home",
+            study_instance_uid=STUDY,
+            assigned_to=AssignedTo(issuer=issuer.issuer, subject=SUBJECT),
+            patient="c" * 40,
+            ends_at=now + timedelta(days=1),
+        )
+    )
+    readings.close()
+
+
+def _write_files(folder: Path, port: int, paths: dict[str, list[str]], token: str) -> None:
     """The bodies that the node answers, as files: all servers send the same bytes."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "Authorization": f"Bearer {TOKEN}"}
+    headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "Authorization": f"Bearer {token}"}
     for kind, asked in paths.items():
         (folder / kind).mkdir(parents=True)
         for number, path in enumerate(asked):
@@ -322,13 +374,13 @@ def _write_files(folder: Path, port: int, paths: dict[str, list[str]]) -> None:
 
 
 def measure(
-    target: Target, folder: Path, kind: str, connections: int, seconds: float
+    target: Target, folder: Path, kind: str, connections: int, seconds: float, token: str
 ) -> tuple[float, float, float]:
     """Requests a second, the 99th percentile in ms, and microseconds of CPU a request."""
     name = "files" if target.by_file else "paths"
     accept = "application/dicom+json" if kind == "metadata_1000" else ACCEPT
     script = folder / "wrk.lua"
-    script.write_text(LUA % (accept, TOKEN))
+    script.write_text(LUA % (accept, token))
     before, began = target.cpu_s(), time.monotonic()
     run = subprocess.run(
         ["wrk", f"-t{min(connections, 2)}", f"-c{connections}", f"-d{seconds}s",
@@ -374,14 +426,20 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             (folder / f"{kind}.paths").write_text("\n".join(asked) + "\n")
             files = [f"/{kind}/{number}" for number in range(len(asked))]
             (folder / f"{kind}.files").write_text("\n".join(files) + "\n")
-        with running(folder, paths) as (targets, missing):
-            results = rounds(targets, folder, options)
+        issuer = Issuer()
+        token = _token(issuer)
+        _assign(folder, issuer)
+        with (
+            contextlib.closing(issuer),
+            running(folder, paths, issuer, token) as (targets, missing),
+        ):
+            results = rounds(targets, folder, options, token)
             memory = {name: round(target.resident_mb(), 1) for name, target in targets.items()}
     return summary(results, missing) | {"resident_anonymous_mb": memory}
 
 
 def rounds(
-    targets: dict[str, Target], folder: Path, options: argparse.Namespace
+    targets: dict[str, Target], folder: Path, options: argparse.Namespace, token: str
 ) -> dict[tuple[str, str, int], Measured]:
     results: dict[tuple[str, str, int], Measured] = defaultdict(Measured)
     for number in range(options.rounds + 1):
@@ -391,7 +449,9 @@ def rounds(
                 names = names[number % len(names) :] + names[: number % len(names)]
                 for name in names:
                     seconds = options.seconds if number else 1
-                    rate, p99, cpu = measure(targets[name], folder, kind, connections, seconds)
+                    rate, p99, cpu = measure(
+                        targets[name], folder, kind, connections, seconds, token
+                    )
                     if number:  # the first round fills caches
                         measured = results[name, kind, connections]
                         measured.rates.append(rate)

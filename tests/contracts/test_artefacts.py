@@ -19,7 +19,7 @@ TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 FUNCTIONS = {path.stem for path in (ROOT / "functions").glob("*.py")} - {"__init__"}
 STEPS = {path.stem for path in (ROOT / "shared/teleprefetch/steps").glob("*.py")} - {"__init__"}
-NOT_STATES = {"record_failure", "sweep_imports"}  # targets of rules alone
+NOT_STATES = {"record_failure", "sweep_assignments", "sweep_imports"}  # targets of rules alone
 NOT_STEPS = {"authorize"}  # asked by the data store, with the rules of domain/tokens
 
 

@@ -185,6 +185,14 @@ def test_an_assignment_is_held_by_the_execution_that_came_first(ports: Ports) ->
     assert ports.assignments.admit(an_assignment(), execution_id="one") == "one"
 
 
+def test_an_assignment_is_read_back_as_it_was_admitted_first(ports: Ports) -> None:
+    ports.assignments.admit(an_assignment(), execution_id="one")
+    ports.assignments.admit(an_assignment().model_copy(update={"wait_s": 1}), execution_id="two")
+
+    assert ports.assignments.admitted("a-1") == an_assignment()
+    assert ports.assignments.admitted("a-2") is None
+
+
 def test_a_notice_is_claimed_once_while_its_claimant_may_live(ports: Ports) -> None:
     assert ports.assignments.claim_notice(a_notice(), now=NOW) == a_notice()
     assert ports.assignments.claim_notice(a_notice(reason="cold"), now=NOW) is None
@@ -215,6 +223,26 @@ def test_a_dropped_claim_is_free_at_once(ports: Ports) -> None:
 
 def test_an_assignment_that_was_not_released_has_no_notice(ports: Ports) -> None:
     assert ports.assignments.notice("a-2") is None
+
+
+def test_study_warm_is_sent_once_and_only_after_its_notice(ports: Ports) -> None:
+    assert not ports.assignments.late_warm("a-1", at=NOW)
+    ports.assignments.claim_notice(a_notice(reason="cold"), now=NOW)
+    assert not ports.assignments.late_warm("a-1", at=NOW)
+    ports.assignments.notice_published("a-1", at=NOW)
+
+    assert ports.assignments.late_warm("a-1", at=NOW)
+    assert not ports.assignments.late_warm("a-1", at=NOW)
+
+
+def test_a_study_warm_that_could_not_be_sent_is_left_to_another(ports: Ports) -> None:
+    ports.assignments.claim_notice(a_notice(reason="cold"), now=NOW)
+    ports.assignments.notice_published("a-1", at=NOW)
+    ports.assignments.late_warm("a-1", at=NOW)
+
+    ports.assignments.drop_late_warm("a-1")
+
+    assert ports.assignments.late_warm("a-1", at=NOW)
 
 
 def test_an_event_is_put_on_the_bus(ports: Ports) -> None:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,8 +15,10 @@ import imagecodecs
 import pytest
 from moto import mock_aws
 
-from teleprefetch.adapters.origins import open_origins
+from teleprefetch.adapters.http_reader import HttpReader
+from teleprefetch.adapters.origins import OpenFetcher, open_origins
 from teleprefetch.adapters.retrying import NO_RETRIES
+from teleprefetch.adapters.transfers import Transfers
 from teleprefetch.dicom import HTJ2K_LOSSLESS_RPCL
 from teleprefetch.errors import InvalidPayloadError, StudyNotFoundError
 from teleprefetch.local.healthimaging import HealthImaging, Throttles
@@ -55,7 +58,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return real_corpus(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.fixture(scope="module", params=["fake", "dicomweb", "orthanc", "healthimaging"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "fake",
+        "dicomweb",
+        "dicomweb over libcurl",
+        "orthanc",
+        "healthimaging",
+        "healthimaging over libcurl",
+    ],
+)
 def held(
     request: pytest.FixtureRequest, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Held]:
@@ -63,24 +76,32 @@ def held(
     archive = {
         "fake": a_fake,
         "dicomweb": a_dicomweb_archive,
+        "dicomweb over libcurl": partial(a_dicomweb_archive, open_fetcher=Transfers),
         "orthanc": an_orthanc,
         "healthimaging": a_data_store,
+        "healthimaging over libcurl": partial(a_data_store, open_fetcher=Transfers),
     }[request.param]
     with archive(corpus, directory) as origin:
         yield Held(origin, corpus)
 
 
 @contextmanager
-def opened(origin_id: str, settings: OriginSettings) -> Iterator[Origin]:
-    with closing(open_origins({origin_id: settings}, retries=NO_RETRIES)) as origins:
+def opened(
+    origin_id: str, settings: OriginSettings, open_fetcher: OpenFetcher = HttpReader
+) -> Iterator[Origin]:
+    with closing(
+        open_origins({origin_id: settings}, retries=NO_RETRIES, open_fetcher=open_fetcher)
+    ) as origins:
         yield origins[origin_id]
 
 
 @contextmanager
-def a_dicomweb_archive(corpus: Corpus, _: Path) -> Iterator[Origin]:
+def a_dicomweb_archive(
+    corpus: Corpus, _: Path, open_fetcher: OpenFetcher = HttpReader
+) -> Iterator[Origin]:
     with (
         run_dicomweb_server(corpus) as server,
-        opened("archive", DicomwebOrigin(kind="dicomweb", url=server.url)) as origin,
+        opened("archive", DicomwebOrigin(kind="dicomweb", url=server.url), open_fetcher) as origin,
     ):
         yield origin
 
@@ -89,7 +110,8 @@ def a_dicomweb_archive(corpus: Corpus, _: Path) -> Iterator[Origin]:
 def an_orthanc(corpus: Corpus, directory: Path) -> Iterator[Origin]:
     with run_orthanc(directory) as url:
         store(url, [file.path for file in corpus.files])
-        with opened("archive", DicomwebOrigin(kind="dicomweb", url=url)) as origin:
+        settings = DicomwebOrigin(kind="dicomweb", url=url)
+        with opened("archive", settings, Transfers) as origin:
             yield origin
 
 
@@ -111,7 +133,9 @@ def a_fake(corpus: Corpus, directory: Path) -> Iterator[Origin]:
 
 
 @contextmanager
-def a_data_store(corpus: Corpus, _: Path) -> Iterator[Origin]:
+def a_data_store(
+    corpus: Corpus, _: Path, open_fetcher: OpenFetcher = HttpReader
+) -> Iterator[Origin]:
     with pytest.MonkeyPatch.context() as environment, mock_aws():
         environment.setenv("AWS_ACCESS_KEY_ID", "local")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -133,7 +157,7 @@ def a_data_store(corpus: Corpus, _: Path) -> Iterator[Origin]:
             environment.setenv("AWS_ENDPOINT_URL_MEDICAL_IMAGING", service.url)
             import_all(boto3.client("medical-imaging", region_name="us-east-1"))
             settings = HealthImagingOrigin(kind="healthimaging", dicomweb_url=service.url)
-            with opened(DATASTORE, settings) as origin:
+            with opened(DATASTORE, settings, open_fetcher) as origin:
                 yield origin
 
 

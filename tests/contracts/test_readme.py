@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from teleprefetch.cli import app
+from teleprefetch.console.settings import ConsoleSettings
 from teleprefetch.settings import NodeSettings, PipelineSettings
 from teleprefetch.token_settings import TOKEN_SETTINGS
 
@@ -12,7 +13,12 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_each_setting_is_explained() -> None:
-    fields = [*PipelineSettings.model_fields, *NodeSettings.model_fields, *TOKEN_SETTINGS]
+    fields = [
+        *PipelineSettings.model_fields,
+        *NodeSettings.model_fields,
+        *TOKEN_SETTINGS,
+        *ConsoleSettings.model_fields,
+    ]
     for name in fields:
         assert f"`{name.upper()}`" in README, name
 

@@ -51,6 +51,7 @@ class Site:
             "origin_id": DATASTORE_ID,
             "study_instance_uid": study_instance_uid,
             "reading_location": LOCATION,
+            "assigned_to": self.stack.provider.reads.model_dump(),
             "deadline_at": deadline_at.isoformat(),
         }
         self.send("worklist", "Study Assigned", detail)

@@ -19,6 +19,7 @@ import pytest
 import urllib3
 
 from teleprefetch.domain.multipart import ContentType, decode
+from teleprefetch.local.login.people import READER
 from teleprefetch.local.reading import assign, notice_of
 from teleprefetch.local.stack import LocalStack, StackOptions
 from tests.orthanc import run_orthanc, skip_without_orthanc, store
@@ -37,11 +38,17 @@ _FRAMES_AS_STORED: Final = (("application/octet-stream", "*"),)
 
 @dataclass(frozen=True)
 class Sides:
-    """Both servers' DICOMweb addresses, and what they hold."""
+    """Both servers' DICOMweb addresses, what they hold, and whose token the node sees."""
 
     archive: str
     node: str
     room: ReadingRoom
+    token: str
+
+    @property
+    def roots(self) -> tuple[tuple[str, dict[str, str]], ...]:
+        """Each server's address, and what every request to it carries."""
+        return (self.archive, {}), (self.node, {"Authorization": f"Bearer {self.token}"})
 
     def kind(self, name: str) -> Kind:
         return next(kind for kind in self.room.kinds if kind.name == name)
@@ -61,9 +68,14 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
             store(url, kind.files)
         stack = opened.enter_context(LocalStack(StackOptions(dicomweb_url=url)))
         for kind in room.kinds:
-            assign(kind.study_instance_uid, assignment_id=kind.name, origin_id="archive")
+            assign(
+                kind.study_instance_uid,
+                assignment_id=kind.name,
+                origin_id="archive",
+                assigned_to=stack.provider.reads,
+            )
             assert notice_of(kind.name).reason == "warm"
-        yield Sides(url, f"{stack.node.url}/dicom-web", room)
+        yield Sides(url, f"{stack.node.url}/dicom-web", room, stack.token_for(READER))
 
 
 @dataclass(frozen=True)
@@ -198,7 +210,7 @@ def test_both_answer_alike_but_for_what_is_listed(sides: Sides, listed: dict[str
     headers = {"Accept": listed["accept"]} if "accept" in listed else {}
     headers |= {"Accept-Encoding": "gzip, deflate, br, zstd"} if listed.get("browser") else {}
 
-    there, here = (ask(root, path, headers) for root in (sides.archive, sides.node))
+    there, here = (ask(root, path, headers | own) for root, own in sides.roots)
 
     assert differences(there, here) == _listed_differences(listed)
 
@@ -228,7 +240,7 @@ def test_dicomweb_client_gets_the_same_from_both(sides: Sides, name: str) -> Non
         str(first.SOPInstanceUID),
     )
     numbers = [1] if "NumberOfFrames" not in first else [1, 5, 9]
-    archive, node = (dicomweb_client.DICOMwebClient(url) for url in (sides.archive, sides.node))
+    archive, node = (dicomweb_client.DICOMwebClient(url, headers=own) for url, own in sides.roots)
 
     def searched(client: Any) -> list[list[str]]:
         found = (

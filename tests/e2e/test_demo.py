@@ -35,6 +35,19 @@ def assert_all_is_proven(result: dict[str, Any]) -> None:
     assert result["frames_verified"] == result["frames_warmed"] == result["frames_planned"] > 0
     assert result["frames_differing"] == 0
     assert result["notices"] == 1
+    assert_only_the_assigned_reader_read(result)
+
+
+def assert_only_the_assigned_reader_read(result: dict[str, Any]) -> None:
+    """Everything with the reader's token, nothing without, each answer once in a sound audit."""
+    access = result["access"]
+    for others in ("unassigned", "without_token"):
+        assert access[others]["asked"] > 0
+        assert access[others]["given"] == 0
+    audit = access["audit"]
+    assert audit["problems"] == []
+    assert audit["given"] == audit["recorded_once"] == result["frames_compared"]
+    assert audit["records"] > audit["given"] + access["unassigned"]["asked"]
 
 
 def test_the_demo_ends_with_a_warm_notice_well_before_its_deadline() -> None:

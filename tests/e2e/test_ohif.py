@@ -5,8 +5,7 @@ What it shows is compared with the files: the pixels that its codecs made of wha
 
 import contextlib
 import hashlib
-import json
-import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,67 +26,22 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from teleprefetch.assignment import Notice
 from teleprefetch.local import demo_input
+from teleprefetch.local.login.people import OPERATOR
 from teleprefetch.local.reading import assign, notice_of, viewer_link
 from teleprefetch.local.stack import DATASTORE_ID, LocalStack, StackOptions
-from tests.browser import Page, open_browser, skip_without_chromium
+from tests.browser import open_browser
+from tests.ohif import (
+    SHOWN_WITHIN_S,
+    assert_nothing_went_wrong,
+    look,
+    reader,
+    skip_without_viewer,
+)
 from tests.orthanc import run_orthanc, skip_without_orthanc, store
 from tests.reading_room import Kind, ReadingRoom, furnish, small_ct
 
 COMMAND = Path(sys.executable).parent / "teleprefetch"
-HOW_TO_GET_THE_VIEWER = (
-    "needs the viewer: `uv run teleprefetch viewer DIR` once, then OHIF_VIEWER=DIR"
-)
 HTJ2K = "htj2k"
-_SHOWN_WITHIN_S = 60
-
-# What each viewport shows: whose frame it is, and what the viewer decoded, as 32-bit numbers.
-_SHOWN = """
-(async () => {
-  const shown = [];
-  for (const element of window.cornerstone?.getEnabledElements() ?? []) {
-    const view = element.viewport;
-    const image = view.getCornerstoneImage?.(), name = view.getCurrentImageId?.();
-    if (!image || !name) continue;
-    const place = view.canvas.getBoundingClientRect();
-    const values = Int32Array.from(image.getPixelData());
-    const digest = await crypto.subtle.digest('SHA-256', values.buffer);
-    const canvas = document.createElement('canvas');
-    canvas.width = canvas.height = 64;
-    const pen = canvas.getContext('2d');
-    pen.drawImage(view.canvas, 0, 0, 64, 64);
-    const lights = pen.getImageData(0, 0, 64, 64).data.filter((_, at) => at % 4 === 0);
-    shown.push({
-      image: name, place: [place.top, place.left],
-      digest: [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, '0')).join(''),
-      bright: lights.filter((light) => light > 25).length, levels: new Set(lights).size,
-    });
-  }
-  return JSON.stringify(shown.sort((a, b) => a.place[0] - b.place[0] || a.place[1] - b.place[1]));
-})()
-"""
-_NO_TOUR = "try { localStorage.setItem('shownTours', '[\"basicViewerTour\"]'); } catch (e) {}"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One viewport with an image."""
-
-    image: str
-    place: tuple[float, float]
-    digest: str
-    bright: int
-    levels: int
-
-    @property
-    def is_a_picture(self) -> bool:
-        """Not blank, and not one grey."""
-        return self.bright > 200 and self.levels >= 16
-
-    @property
-    def frame(self) -> tuple[str, int]:
-        """Its SOP instance and frame number."""
-        parts = self.image.partition("/instances/")[2].split("/")
-        return parts[0], int(parts[2])
 
 
 @dataclass(frozen=True)
@@ -95,6 +49,8 @@ class WarmNode:
     """A node that is warm with every kind of study, and nobody behind it."""
 
     url: str
+    issuer: str
+    operator: str
     room: ReadingRoom
     htj2k: Kind
     notices: dict[str, Notice]
@@ -106,11 +62,7 @@ class WarmNode:
 
 @pytest.fixture(scope="module")
 def viewer() -> Path:
-    skip_without_chromium()
-    folder = os.environ.get("OHIF_VIEWER", "")
-    if not folder or not (Path(folder) / "index.html").is_file():
-        pytest.skip(HOW_TO_GET_THE_VIEWER)
-    return Path(folder).resolve()
+    return skip_without_viewer()
 
 
 @pytest.fixture(scope="module")
@@ -125,22 +77,28 @@ def node(viewer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[War
             store(url, kind.files)
         options = StackOptions(dicomweb_url=url, node_variables={"VIEWER_PATH": str(viewer)})
         stack = opened.enter_context(LocalStack(options))
-        notices = _warm(room, htj2k)
+        notices = _warm(stack, room, htj2k)
         archive.close()
         _assert_is_off(url)
         stack.data_store.throttle_all()
         log = stack.data_store.request_log
-        yield WarmNode(stack.node.url, room, htj2k, notices, log)
+        issuer, operator = stack.provider.issuer, stack.token_for(OPERATOR)
+        yield WarmNode(stack.node.url, issuer, operator, room, htj2k, notices, log)
 
 
-def _warm(room: ReadingRoom, htj2k: Kind) -> dict[str, Notice]:
+def _warm(stack: LocalStack, room: ReadingRoom, htj2k: Kind) -> dict[str, Notice]:
     """Assign every study but the prior, which comes with the study that it is a prior of."""
     s3, client = boto3.client("s3"), boto3.client("medical-imaging")
     demo_input.import_files(htj2k.files, name=HTJ2K, s3=s3, client=client)
     assigned = [kind for kind in room.kinds if kind is not room.prior]
-    for kind in assigned:
-        assign(kind.study_instance_uid, assignment_id=kind.name, origin_id="archive")
-    assign(htj2k.study_instance_uid, assignment_id=HTJ2K, origin_id=DATASTORE_ID)
+    reader = stack.provider.reads
+    for kind, origin_id in (*((kind, "archive") for kind in assigned), (htj2k, DATASTORE_ID)):
+        assign(
+            kind.study_instance_uid,
+            assignment_id=kind.name,
+            origin_id=origin_id,
+            assigned_to=reader,
+        )
     notices = {kind.name: notice_of(kind.name) for kind in (*assigned, htj2k)}
     assert {notice.reason for notice in notices.values()} == {"warm"}
     return notices
@@ -150,28 +108,6 @@ def _assert_is_off(url: str) -> None:
     host, port = url.split("/")[2].split(":")
     with socket.socket() as probe:
         assert probe.connect_ex((host, int(port))) != 0
-
-
-def look(page: Page, *, viewports: int) -> list[Shown]:
-    """What is shown, by rows, once that many viewports have a picture."""
-
-    def pictures() -> list[Shown]:
-        shown = [Shown(**one) for one in json.loads(page.evaluate(_SHOWN))]
-        return shown if sum(one.is_a_picture for one in shown) >= viewports else []
-
-    return list(page.until(pictures, "a picture", within_s=_SHOWN_WITHIN_S))
-
-
-@contextlib.contextmanager
-def reader(address: str, screenshot: Path) -> Iterator[Page]:
-    with open_browser() as page:
-        page.size(1400, 900)
-        page.at_start(_NO_TOUR)
-        page.open(address)
-        try:
-            yield page
-        finally:
-            page.screenshot(screenshot)
 
 
 def expected(kind: Kind, frame: tuple[str, int]) -> str:
@@ -210,16 +146,6 @@ def _rescale(dataset: pydicom.Dataset) -> tuple[float, float]:
     return float(held.RescaleSlope), float(held.RescaleIntercept)
 
 
-def assert_nothing_went_wrong(page: Page, node_url: str) -> None:
-    exchanges = list(page.seen.exchanges.values())
-    asked = [one for one in exchanges if not one.url.startswith(("data:", "blob:"))]
-    assert [one.url for one in asked if not one.url.startswith(node_url)] == []
-    # 0: not answered yet, or to a worker, whose trouble would be among the complaints.
-    assert [one for one in asked if one.failure or one.status not in {0, 200, 204, 304}] == []
-    assert {one.method for one in asked} == {"GET"}  # nothing is preflighted
-    assert page.seen.complaints == []
-
-
 @pytest.mark.parametrize(
     ("name", "frames"),
     [("ct", 9), ("mammogram", 4), ("enhanced-ct", 9), ("jpeg-ls", 9), ("jpeg-2000", 9), (HTJ2K, 3)],
@@ -235,12 +161,12 @@ def test_a_study_is_shown_as_it_was_taken(
         return len({one.url for one in came if one.ended_at}) == frames
 
     before = node.archive_requests.count("GetImageFrame")
-    with reader(address, tmp_path / f"{name}.png") as page:
+    with reader(address, tmp_path / f"{name}.png", issuer=node.issuer) as page:
         [shown] = look(page, viewports=1)
-        page.until(frames_came, "all frames", within_s=_SHOWN_WITHIN_S)
+        page.until(frames_came, "all frames", within_s=SHOWN_WITHIN_S)
 
         assert shown.digest == expected(kind, shown.frame)
-        assert_nothing_went_wrong(page, node.url)
+        assert_nothing_went_wrong(page, node.url, issuer=node.issuer)
     assert node.archive_requests.count("GetImageFrame") == before
 
 
@@ -249,20 +175,23 @@ def test_the_link_of_a_notice_hangs_the_study_beside_its_best_prior(
 ) -> None:
     current, prior = node.room.ct, node.room.prior
 
-    with reader(viewer_link(node.url, node.notices["ct"]), tmp_path / "beside.png") as page:
+    link = viewer_link(node.url, node.notices["ct"])
+    with reader(link, tmp_path / "beside.png", issuer=node.issuer) as page:
         left, right, *_ = look(page, viewports=2)
 
         assert current.study_instance_uid in left.image
         assert prior.study_instance_uid in right.image
         assert left.digest == expected(current, left.frame)
         assert right.digest == expected(prior, right.frame)
-        assert_nothing_went_wrong(page, node.url)
+        assert_nothing_went_wrong(page, node.url, issuer=node.issuer)
 
 
 def test_the_status_page_fits_a_telephone_and_names_what_is_warm(
     node: WarmNode, tmp_path: Path
 ) -> None:
     with open_browser() as page:
+        bearer = {"Authorization": f"Bearer {node.operator}"}
+        page.call("Network.setExtraHTTPHeaders", headers=bearer)
         for scheme in ("light", "dark"):
             page.size(400, 800, scheme=scheme)
             page.open(f"{node.url}/status")
@@ -276,7 +205,7 @@ def test_the_status_page_fits_a_telephone_and_names_what_is_warm(
         text = page.evaluate("document.body.innerText")
 
     assert text.count("proven warm") >= len(node.notices)
-    assert_nothing_went_wrong(page, node.url)
+    assert_nothing_went_wrong(page, node.url, issuer=node.issuer)
 
 
 def test_up_prints_a_link_that_opens(viewer: Path, tmp_path: Path) -> None:
@@ -287,9 +216,10 @@ def test_up_prints_a_link_that_opens(viewer: Path, tmp_path: Path) -> None:
     try:
         link = _link(log, process)
         assert "hangingProtocolId=@ohif/hpCompare" in link
-        with reader(link, tmp_path / "up.png") as page:
+        [issuer] = re.findall(r"^issuer of tokens +(\S+)$", log.read_text(), re.MULTILINE)
+        with reader(link, tmp_path / "up.png", issuer=issuer) as page:
             left, right, *_ = look(page, viewports=2)
-            assert_nothing_went_wrong(page, link.partition("/viewer")[0])
+            assert_nothing_went_wrong(page, link.partition("/viewer")[0], issuer=issuer)
         pair = link.partition("StudyInstanceUIDs=")[2].partition("&")[0].split(",")
         assert [pair[0] in left.image, pair[1] in right.image] == [True, True]
     finally:
@@ -301,8 +231,8 @@ def _link(log: Path, process: "subprocess.Popen[bytes]") -> str:
     ends = time.monotonic() + 120
     while time.monotonic() < ends:
         text = log.read_text()
-        if "\nOpen\n" in text and text.endswith("\n"):
-            return text.partition("\nOpen\n")[2].strip()
+        if found := re.search(r"\nOpen\n(\S+)\n", text):
+            return found[1]
         assert process.poll() is None, text
         time.sleep(0.1)
     raise AssertionError(log.read_text())

@@ -1,14 +1,9 @@
 """Tokens of a real provider, the npm package oidc-provider, through discovery and the verifier."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import urllib3
@@ -17,41 +12,14 @@ from teleprefetch.adapters.keys import KeyRing
 from teleprefetch.domain.tokens.issuers import IssuerRules, KeysPlace
 from teleprefetch.domain.tokens.refusal import Reason
 from teleprefetch.domain.tokens.verifier import Verifier
+from tests.oidc_provider import run_provider
 from tests.waiting import until
-
-HERE = Path(__file__).resolve().parent
-HOW_TO_GET_IT = (
-    "needs node and npm install oidc-provider@9.13.3; "
-    "OIDC_PROVIDER_MODULES names the node_modules that it is in"
-)
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    node = shutil.which("node")
-    default = HERE.parents[1] / "node_modules"
-    modules = Path(os.environ.get("OIDC_PROVIDER_MODULES", default))
-    if node is None or not (modules / "oidc-provider").is_dir():
-        pytest.skip(HOW_TO_GET_IT)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    process = subprocess.Popen(
-        [node, str(HERE / "oidc_provider.mjs"), str(modules), str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: _answers(port) or process.poll() is not None, "the provider")
+    with run_provider() as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _token(issuer: str, resource: str) -> str:

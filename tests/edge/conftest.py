@@ -9,7 +9,9 @@ from teleprefetch.edge.http.server import EdgeServer
 from teleprefetch.edge.store.store import Store
 from teleprefetch.edge.warming.warmer import Warmer
 from teleprefetch.edge.watching.board import Board
+from tests.edge.doors import Door, reading
 from tests.edge.fakes_for_node import ORIGIN, FakeClock, FakeDocuments, FakeOrigin
+from tests.edge.open_doorway import OpenDoorway
 
 
 @pytest.fixture
@@ -94,6 +96,7 @@ def serve_store(store, board):
 
     def start(*, is_ready=lambda: True, order=None, misses=None, board=None, **options):
         routes = Routes(store, is_ready=is_ready, order=order, misses=misses, board=board)
+        options = {"doorway": OpenDoorway()} | options
         server = EdgeServer(
             ("127.0.0.1", 0), routes, at_thread_end=store.close_thread, board=board, **options
         )
@@ -104,3 +107,24 @@ def serve_store(store, board):
     yield start
     for server in opened:
         server.close()
+
+
+@pytest.fixture
+def open_door(tmp_path):
+    """Opens real doorways; the first assignment of study 1.2.1 is reader-1's."""
+    opened = []
+
+    def open_one(**options):
+        door = Door(tmp_path, **options)
+        door.readings.put(reading())
+        opened.append(door)
+        return door
+
+    yield open_one
+    for door in opened:
+        door.close()
+
+
+@pytest.fixture
+def door(open_door):
+    return open_door()

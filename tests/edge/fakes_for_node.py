@@ -138,6 +138,9 @@ class FakeOrigin:
             raise StudyNotFoundError("series: not held")
         return self.series[series]
 
+    def search_for_study(self, _study_instance_uid):
+        raise StudyNotFoundError("study: not held")
+
     def retrieve_frame(self, series, frame):
         name = (frame.sop_instance_uid, frame.frame_number)
         self.frame_calls[name] += 1

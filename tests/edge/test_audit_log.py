@@ -66,7 +66,7 @@ class Disk:
         self.may_sync = threading.Event()
         self.may_sync.set()
         self.is_syncing = threading.Event()
-        real_sync, real_write = os.fdatasync, os.write
+        real_sync, real_write = os.fdatasync, os.pwrite
 
         def fdatasync(descriptor: int) -> None:
             self.is_syncing.set()
@@ -76,14 +76,14 @@ class Disk:
             real_sync(descriptor)
             self.synced_bytes.append(os.fstat(descriptor).st_size)
 
-        def write(descriptor: int, content: bytes) -> int:
+        def write(descriptor: int, content: bytes, offset: int) -> int:
             if self.write_error:
-                real_write(descriptor, bytes(content)[:7])
+                real_write(descriptor, bytes(content)[:7], offset)
                 raise OSError(self.write_error, "injected")
-            return real_write(descriptor, content)
+            return real_write(descriptor, content, offset)
 
         monkeypatch.setattr(lane_module.os, "fdatasync", fdatasync)
-        monkeypatch.setattr(lane_module.os, "write", write)
+        monkeypatch.setattr(lane_module.os, "pwrite", write)
 
 
 @pytest.fixture
@@ -96,7 +96,88 @@ def test_a_committed_record_is_synced_before_commit_returns(tmp_path: Path, disk
         log.commit(a_record())
         (segment,) = (tmp_path / LANE).glob("*.jsonl")
         assert disk.synced_bytes[-1] == segment.stat().st_size
-        assert read_line(segment.read_bytes().splitlines()[-1]).event == a_record()
+        content = segment.read_bytes().rstrip(b"\0")
+        assert read_line(content.splitlines()[-1]).event == a_record()
+
+
+def test_what_is_written_into_room_made_ahead_changes_no_length(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        log.commit(a_record())
+        (segment,) = (tmp_path / LANE).glob("*.jsonl")
+        length = segment.stat().st_size
+        for _ in range(20):
+            log.commit(a_record())
+        assert segment.stat().st_size == length
+        assert is_sound(tmp_path)  # zeros at the end are no fault
+    assert segment.stat().st_size < length
+    assert b"\0" not in segment.read_bytes()
+
+
+def test_room_that_a_killed_process_left_is_taken_up_again(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        log.commit(a_record())
+        (segment,) = (tmp_path / LANE).glob("*.jsonl")
+        left = segment.read_bytes()
+    segment.write_bytes(left)
+    with open_log(tmp_path) as log:
+        log.commit(a_record())
+    assert is_sound(tmp_path)
+    assert "recovered" not in kinds_of(tmp_path)
+
+
+def test_a_torn_end_before_room_is_cut_and_told(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        log.commit(a_record())
+        (segment,) = (tmp_path / LANE).glob("*.jsonl")
+        left = segment.read_bytes()
+    whole = left.rstrip(b"\0")
+    segment.write_bytes(whole + b'{"hash":"torn' + bytes(5000))
+    assert not is_sound(tmp_path)
+    with open_log(tmp_path) as log:
+        log.commit(a_record())
+    assert is_sound(tmp_path)
+    assert kinds_of(tmp_path)[-4:-2] == ["recovered", "started"]
+
+
+def test_records_are_written_now_in_the_callers_thread_while_the_disk_is_quick(
+    tmp_path: Path, disk: Disk
+) -> None:
+    with open_log(tmp_path) as log:
+        log.commit(a_record())
+        assert log.write_now([("served", a_record(request="now").canonical())])
+        assert kinds_of(tmp_path)[-1] == "served"
+        disk.may_sync.clear()
+        waiting = threading.Thread(target=log.commit, args=(a_record(),))
+        disk.is_syncing.clear()
+        waiting.start()
+        assert disk.is_syncing.wait(10)
+        assert not log.write_now([("served", a_record().canonical())])  # another holds the lane
+        disk.may_sync.set()
+        waiting.join()
+        disk.sync_error = errno.EIO
+        with pytest.raises(NodeUnavailableError):
+            log.write_now([("served", a_record().canonical())])
+        assert log.is_failing
+        assert not log.write_now([("served", a_record().canonical())])
+        disk.sync_error = 0
+        log.try_again()
+        log.commit(a_record())
+        assert not log.is_failing
+    assert is_sound(tmp_path)
+    assert "gap" in kinds_of(tmp_path)
+
+
+def test_after_a_slow_sync_records_go_to_the_logs_own_thread(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_log(tmp_path) as log:
+        log.commit(a_record())
+        disk.may_sync.clear()
+        timer = threading.Timer(0.05, disk.may_sync.set)
+        timer.start()
+        assert log.write_now([("served", a_record().canonical())])
+        assert not log.write_now([("served", a_record().canonical())])
+        timer.join()
 
 
 def test_commit_waits_as_long_as_the_disk_does(tmp_path: Path, disk: Disk) -> None:
@@ -479,16 +560,16 @@ def test_a_full_disk_is_told_in_the_log_itself_and_nothing_is_lost_silently(
 def test_the_room_that_was_kept_is_given_up_to_say_that_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_write = os.write
+    real_write = os.pwrite
 
-    def write(descriptor: int, content: bytes) -> int:
+    def write(descriptor: int, content: bytes, offset: int) -> int:
         if (tmp_path / LANE / "reserve").exists():
             raise OSError(errno.ENOSPC, "injected")
-        return real_write(descriptor, content)
+        return real_write(descriptor, content, offset)
 
     with open_log(tmp_path) as log:
         log.commit(a_record())
-        monkeypatch.setattr(lane_module.os, "write", write)
+        monkeypatch.setattr(lane_module.os, "pwrite", write)
         with pytest.raises(NodeUnavailableError):
             log.commit(a_record())
         assert kinds_of(tmp_path)[-1] == "audit-full"

@@ -6,9 +6,10 @@ from teleprefetch.adapters.dicomweb import DicomwebOrigin
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.adapters.http_reader import HttpReader
 from teleprefetch.adapters.retrying import NO_RETRIES
+from teleprefetch.adapters.transfers import Transfers
 from teleprefetch.edge.archives.fetching import FetchPool
 from teleprefetch.edge.archives.reading import ReadThrough
-from teleprefetch.edge.archives.retrieving import Retriever
+from teleprefetch.edge.archives.retrieving import Retriever, Source
 from teleprefetch.errors import (
     AccessDeniedError,
     CorruptPayloadError,
@@ -73,14 +74,17 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize("open_fetcher", [HttpReader, Transfers], ids=["urllib3", "libcurl"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_an_error_and_the_next_who_asks_gets_the_frame(store, fault):
+def test_a_fault_is_an_error_and_the_next_who_asks_gets_the_frame(store, fault, open_fetcher):
     reply, expected = FAULTS[fault]
     store.put_metadata(ORIGIN, metadata(SERIES, 1, with_checksums=False))
     reader = HttpReader(connections=4, read_timeout_s=0.3)
     pool = FetchPool(2, at_thread_end=store.close_thread)
     with run_faulty_server(reply, reply, WHOLE) as server:
-        origin = DicomwebOrigin(DicomwebService(server.url, reader), retries=NO_RETRIES)
+        frames = open_fetcher(connections=4, read_timeout_s=0.3)
+        service = DicomwebService(server.url, reader, frames=frames)
+        origin = DicomwebOrigin(service, retries=NO_RETRIES)
         reading = ReadThrough(
             store,
             pool=pool,
@@ -101,3 +105,22 @@ def test_a_fault_is_an_error_and_the_next_who_asks_gets_the_frame(store, fault):
         finally:
             pool.close()
             origin.close()
+
+
+@pytest.mark.parametrize("torn", [Reply(WHOLE.sent[:-100]), frame_reply(PART + b"no frame")])
+def test_a_damaged_frame_is_asked_for_once_more_and_no_more(store, torn):
+    store.put_metadata(ORIGIN, metadata(SERIES, 2, with_checksums=False))
+    retriever = Retriever(store, verify_pixels=True)
+    entries = metadata(SERIES, 2, with_checksums=False).frames
+    with run_faulty_server(torn, torn, WHOLE) as server:
+        service = DicomwebService(
+            server.url, HttpReader(connections=1), frames=Transfers(connections=1)
+        )
+        origin = DicomwebOrigin(service, retries=NO_RETRIES)
+        source = Source(ORIGIN, origin)
+        with pytest.raises(CorruptPayloadError):
+            retriever.frame(source, SERIES, entries[0])
+        assert len(server.requests) == 2
+        assert retriever.frame(source, SERIES, entries[1]) == len(content(1))
+        origin.close()
+    assert store.verify(ORIGIN, SERIES) == {(f"{SERIES.series_instance_uid}.2", 1)}

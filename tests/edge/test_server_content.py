@@ -424,7 +424,7 @@ def test_a_proxys_words_count_only_where_it_is_trusted(store):
     request = Request("GET", "/dicom-web/studies", (), headers, "127.0.0.1")
     for trusts, root in ((False, "http://node"), (True, "https://viewer.example")):
         routes = Routes(store, is_ready=lambda: True, trusts_proxy=trusts)
-        (found,) = json.loads(routes.answer(request).body[0])
+        (found,) = json.loads(routes.answer(request, routes.place_of(request), frozenset).body[0])
         assert found["00081190"]["Value"] == [f"{root}/dicom-web/studies/1.2.1"]
 
 

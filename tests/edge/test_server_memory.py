@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from teleprefetch.edge.dicomweb.messages import Basis, FileSlice, Request, Response
+from teleprefetch.edge.dicomweb.messages import Basis, FileSlice, Response
+from teleprefetch.edge.dicomweb.places import Place
 from teleprefetch.edge.http.descriptors import Descriptor
 from teleprefetch.edge.http.links import FilePiece
 from teleprefetch.edge.http.remembered import Outgoing, Remembered
@@ -13,6 +14,7 @@ from teleprefetch.edge.http.server import EdgeServer
 from teleprefetch.edge.store.store import Store
 from teleprefetch.edge.watching.board import Figure
 from tests.edge.fakes_for_node import ORIGIN, content, dicom_json, eventually, pointer
+from tests.edge.open_doorway import OpenDoorway
 from tests.edge.served import ALL, FRAME, SERIES, Client, hold
 
 OTHER = f"{SERIES}/instances/1.2.1.1.3/frames/1"
@@ -57,15 +59,32 @@ def test_what_is_remembered_for_one_client_is_not_given_to_one_that_accepts_othe
     assert get(f"{SERIES}/metadata").content == dicom_json(pointer(), 3)
 
 
-def test_a_remembered_frame_is_asked_for_permission_each_time(serve_store, store, board):
+def test_a_remembered_frame_is_asked_for_permission_and_recorded_each_time(
+    serve_store, store, board
+):
     hold(store, pointer(), 3)
-    asked = []
-    client = Client(serve_store(board=board, authorize=lambda request: asked.append(request)).port)
+    doorway = CountingDoorway()
+    client = Client(serve_store(board=board, doorway=doorway).port)
     until_remembered(client, board, FRAME)
-    count = len(asked)
+    asked, recorded = doorway.asked, len(doorway.lines.kept)
     client(FRAME)
-    assert len(asked) == count + 1
+    assert doorway.asked == asked + 1
+    assert len(doorway.lines.kept) == recorded + 1
+    doorway.lets_in = False
+    assert client(FRAME).status == 200  # not from memory: the doorway decides anew
+    assert board.total(Figure.FROM_MEMORY) < doorway.asked
     client.close()
+
+
+class CountingDoorway(OpenDoorway):
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+        self.lets_in = True
+
+    def recall(self, visitor, action, study):
+        self.asked += 1
+        return super().recall(visitor, action, study) if self.lets_in else None
 
 
 def test_a_purge_is_seen_by_the_very_next_request(get, store, board):
@@ -172,27 +191,32 @@ def remember(descriptor, *rows, began_ns=None):
     piece = FilePiece(descriptor, 0, 5)
     outgoing = Outgoing(200, b"", b"", (piece,), 5, "frames", (descriptor,))
     began_ns = descriptor.opened_ns + 1 if began_ns is None else began_ns
-    request = Request("GET", "/frame", (), {})
-    remembered.keep(KEY, request, outgoing, Basis("1.2.1", None, rows), began_ns=began_ns)
+    basis = Basis("1.2.1", None, rows)
+    remembered.keep(KEY, outgoing, basis, action="frames", pieces=(), began_ns=began_ns)
     return holdings, remembered, outgoing
+
+
+def found(remembered):
+    entry = remembered.find(KEY)
+    return entry.outgoing if entry is not None and remembered.is_true(KEY, entry) else None
 
 
 def test_an_answer_is_forgotten_when_any_row_behind_it_is_another(store, descriptor):
     hold(store, pointer(), 1)
     (row,) = store.rows()
     holdings, remembered, outgoing = remember(descriptor, row)
-    assert remembered.find(KEY) is outgoing
+    assert found(remembered) is outgoing
     holdings.held = [row.model_copy()]
-    assert remembered.find(KEY) is None
+    assert found(remembered) is None
     holdings.held = [row]
-    assert remembered.find(KEY) is None
+    assert found(remembered) is None
 
 
 def test_a_file_that_was_opened_after_its_proof_began_is_not_trusted_yet(store, descriptor):
     hold(store, pointer(), 1)
     (row,) = store.rows()
     _, remembered, _ = remember(descriptor, row, began_ns=descriptor.opened_ns)
-    assert remembered.find(KEY) is None
+    assert found(remembered) is None
 
 
 def test_a_file_that_is_not_kept_open_any_more_is_not_sent_from(store, descriptor):
@@ -200,7 +224,7 @@ def test_a_file_that_is_not_kept_open_any_more_is_not_sent_from(store, descripto
     (row,) = store.rows()
     _, remembered, _ = remember(descriptor, row)
     descriptor.drop()
-    assert remembered.find(KEY) is None
+    assert found(remembered) is None
 
 
 def test_what_was_served_from_memory_is_told_to_the_store(store, descriptor):
@@ -208,7 +232,7 @@ def test_what_was_served_from_memory_is_told_to_the_store(store, descriptor):
     (row,) = store.rows()
     holdings, remembered, _ = remember(descriptor, row)
     for _ in range(3):
-        remembered.find(KEY)
+        assert found(remembered)
     remembered.tell_served()
     remembered.tell_served()
     assert holdings.told == [(row, 3)]
@@ -221,7 +245,10 @@ def test_an_answer_whose_file_has_gone_is_not_remembered_as_gone(
     path = tmp_path / "file"
     basis = Basis("1.2.1", None, tuple(store.of_study("1.2.1")))
     answer = Response(200, (), (FileSlice(path, 0, 5),), basis)
-    client = Client(serve_routes(SimpleNamespace(holdings=store, answer=lambda _: answer)))
+    routes = SimpleNamespace(
+        holdings=store, answer=lambda *_: answer, place_of=lambda _: Place("frames", study="1.2.1")
+    )
+    client = Client(serve_routes(routes))
     assert [client("/").status for _ in range(3)] == [404] * 3
     path.write_bytes(b"frame")
     assert client("/").content == b"frame"
@@ -233,7 +260,9 @@ def serve_routes(store):
     servers = []
 
     def start(routes):
-        server = EdgeServer(("127.0.0.1", 0), routes, at_thread_end=store.close_thread)
+        server = EdgeServer(
+            ("127.0.0.1", 0), routes, at_thread_end=store.close_thread, doorway=OpenDoorway()
+        )
         server.start()
         servers.append(server)
         return server.port

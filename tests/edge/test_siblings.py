@@ -9,17 +9,29 @@ from pathlib import Path
 
 import pytest
 
+from teleprefetch.edge.audit.reading import entries
+from teleprefetch.edge.policy.reading_list import ReadingList
 from teleprefetch.edge.siblings import environment_of
 from teleprefetch.edge.watching.access import Note
 from teleprefetch.edge.watching.board import Board, Figure
+from teleprefetch.model import AssignedTo
 from teleprefetch.settings import NodeSettings, from_environment
+from tests.edge.doors import bearer, reading
 from tests.edge.fakes_for_node import ORIGIN, content, eventually, pointer
 from tests.edge.served import FRAME, Client, hold
+from tests.loopback_issuer import SUBJECT, Issuer
 
 
 @pytest.fixture
-def environment(store_path):
-    return {
+def issuer():
+    issuer = Issuer()
+    yield issuer
+    issuer.close()
+
+
+@pytest.fixture
+def environment(store_path, issuer):
+    return issuer.settings | {
         "NODE": "n1",
         "QUEUE_URL": "http://127.0.0.1:1/queue",
         "ORIGINS": json.dumps({ORIGIN: {"kind": "dicomweb", "url": "http://127.0.0.1:1"}}),
@@ -34,6 +46,15 @@ def environment(store_path):
         "AWS_SECRET_ACCESS_KEY": "none",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
     }
+
+
+@pytest.fixture
+def reader(issuer, store_path, store):
+    """The headers of a reader who is assigned the study."""
+    readings = ReadingList(store_path / "readings.sqlite")
+    readings.put(reading(assigned_to=AssignedTo(issuer=issuer.issuer, subject=SUBJECT)))
+    readings.close()
+    return bearer(issuer.token("readers"))
 
 
 @pytest.fixture
@@ -78,25 +99,30 @@ def listeners(process):
     return len(inodes)
 
 
-def test_all_processes_answer_the_same_and_count_together(node):
+def test_all_processes_answer_the_same_and_count_together(node, reader, store_path):
     eventually(lambda: listeners(node) == 3, within_s=20)
     before = figure(node.port, "teleprefetch_content_hits_total")
     for _ in range(30):
         client = Client(node.port)
         assert client("/readyz").status == 200
-        assert client(FRAME, Accept="image/jphc").content == content(2)
+        assert client(FRAME, Accept="image/jphc", **reader).content == content(2)
+        assert client(FRAME).status == 401
         client.close()
     eventually(lambda: figure(node.port, "teleprefetch_content_hits_total") == before + 30)
+    told = list(entries(store_path / "audit"))
+    served = [entry for entry in told if entry.event.kind == "served"]
+    assert len(served) == 30
+    assert {entry.lane for entry in told} == {"serve-0", "serve-1", "serve-2", "worker"}
 
 
-def test_a_process_that_dies_is_started_again(node):
+def test_a_process_that_dies_is_started_again(node, reader):
     eventually(lambda: listeners(node) == 3, within_s=20)
     died = min(children_of(node))
     os.kill(died, signal.SIGKILL)
     eventually(lambda: died not in children_of(node), within_s=20)
     eventually(lambda: listeners(node) == 3 and len(children_of(node)) == 2, within_s=20)
     client = Client(node.port)
-    assert client(FRAME, Accept="image/jphc").content == content(2)
+    assert client(FRAME, Accept="image/jphc", **reader).content == content(2)
     client.close()
 
 

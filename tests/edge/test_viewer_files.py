@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from teleprefetch.edge.dicomweb.messages import FileSlice, Request, Response
 from teleprefetch.edge.pages.viewer import ViewerConfig, ViewerFiles
 from teleprefetch.errors import InvalidPayloadError
+from teleprefetch.settings import ViewerLogin
 
 PAGE = b"<!doctype html><script>console.time('a')</script><div id=root></div>"
 BUNDLE = "app.bundle.0f6159c501addfe9.js"
@@ -226,3 +228,65 @@ def test_the_policy_names_the_pages_own_scripts_and_no_other_origin(viewer: View
 def test_a_folder_without_a_page_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidPayloadError, match="viewer_path"):
         ViewerFiles(tmp_path, config=ViewerConfig())
+
+
+LOGIN = ViewerLogin(
+    authority="https://login.example/realm",
+    client_id="ohif",
+    origins=("https://token.example:8443/path", "https://login.example"),
+)
+
+
+def logging_in(folder: Path, login: ViewerLogin = LOGIN) -> ViewerFiles:
+    return ViewerFiles(folder, config=ViewerConfig(login=login))
+
+
+def test_a_viewer_whose_readers_log_in_is_told_where(folder: Path) -> None:
+    config = body_of(logging_in(folder).answer(asked("/app-config.js"))).decode()
+
+    [oidc] = json.loads(config.removeprefix("window.config = ").removesuffix(";\n"))["oidc"]
+    assert oidc["authority"] == "https://login.example/realm"
+    assert (oidc["client_id"], oidc["response_type"]) == ("ohif", "code")
+    assert oidc["redirect_uri"] == "/callback"
+    assert "resource" not in oidc
+    assert "secret" not in config
+
+
+def test_without_a_login_the_viewer_asks_for_none(viewer: ViewerFiles) -> None:
+    assert "oidc" not in body_of(viewer.answer(asked("/app-config.js"))).decode()
+
+
+def test_the_policy_lets_the_viewer_reach_the_logins_origins_and_no_more(folder: Path) -> None:
+    policy = header(logging_in(folder).answer(asked("/")), "Content-Security-Policy")
+
+    [connect] = [part for part in policy.split("; ") if part.startswith("connect-src")]
+    assert connect == (
+        "connect-src 'self' data: blob: https://login.example https://token.example:8443"
+    )
+    assert policy.count("https://") == 2
+
+
+@pytest.mark.parametrize(
+    "host", ["login.example;script-src", "login.example,evil", "lögin.example"]
+)
+def test_a_host_that_would_change_the_policy_is_refused(folder: Path, host: str) -> None:
+    login = ViewerLogin(authority=f"https://{host}", client_id="ohif")
+
+    with pytest.raises(InvalidPayloadError, match="viewer_login"):
+        logging_in(folder, login)
+
+
+def test_who_comes_back_from_the_login_gets_the_viewer_and_from_the_logout_a_page(
+    folder: Path,
+) -> None:
+    viewer = logging_in(folder)
+
+    assert body_of(viewer.answer(asked("/callback"))) == PAGE
+    assert b"Log in again" in body_of(viewer.answer(asked("/logged-out")))
+    assert header(viewer.answer(asked("/logged-out")), "Content-Type").startswith("text/html")
+
+
+def test_a_viewers_login_may_name_no_page_outside(folder: Path) -> None:
+    for path in ("//evil.example", "https://evil.example", "/a/b", "callback", "/index.html"):
+        with pytest.raises(ValidationError):
+            ViewerLogin(authority="https://login.example", client_id="ohif", redirect_path=path)

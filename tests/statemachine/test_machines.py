@@ -102,16 +102,34 @@ def test_a_node_that_is_too_slow_gives_a_partial_notice_at_the_deadline(pipeline
     assert len(pipeline.published()) == 1
 
 
-def test_warm_after_the_deadline_is_an_outcome_and_no_second_notice(pipeline: Any) -> None:
+def test_warm_after_the_deadline_is_another_event_and_no_second_notice(pipeline: Any) -> None:
     pipeline.assign(seconds=5)
     order = pipeline.node.order()
     assert pipeline.notice().reason == "cold"
+    pipeline.ended("Assignment")
 
     pipeline.node.warm(order)
 
     pipeline.ended("Prefetch")
     assert states(pipeline.outcomes()) == {"assigned": "warm"}
-    assert len(pipeline.published()) == 1
+    events = {one["detail-type"]: one["detail"] for one in pipeline.published()}
+    assert sorted(events) == ["Assignment Released", "Study Warm"]
+    assert events["Study Warm"]["assignment_id"] == events["Assignment Released"]["assignment_id"]
+    assert events["Study Warm"]["studies"] == 3
+
+
+def test_a_stat_study_is_released_at_once_and_warmed_after_it(pipeline: Any) -> None:
+    pipeline.assign(priority="stat")
+
+    assert pipeline.notice().reason == "cold"
+    order = pipeline.node.order()
+    assert order.priority == "stat"
+    pipeline.ended("Assignment")
+    pipeline.node.warm(order)
+
+    pipeline.ended("Prefetch")
+    kinds = [one["detail-type"] for one in pipeline.published()]
+    assert kinds == ["Assignment Released", "Study Warm"]
 
 
 @pytest.mark.parametrize(

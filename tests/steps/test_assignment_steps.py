@@ -1,14 +1,14 @@
 """Steps of the assignment machine: admitted once, waited for, released once whatever fails."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from teleprefetch.assignment import prefetch_id_of_assignment
 from teleprefetch.errors import InvalidPayloadError, OriginUnavailableError
-from teleprefetch.settings import Routing
+from teleprefetch.settings import Gate, Routing
 from teleprefetch.steps import admit_assignment, await_warm, release_assignment
 from teleprefetch.steps.plan_warm import plan_key
 from tests.builders import NOW, a_plan, a_planned_prior, a_report, a_warmth, an_assigned_event
@@ -19,14 +19,16 @@ from tests.fakes import (
     MemoryExecutions,
     MemoryOutcomes,
     MemoryProgress,
+    MemoryRuns,
 )
 
+GATE = Gate(default_deadline_s=300)
 ROUTING = Routing(nodes={"node-a": "https://queue/a"}, locations={"home": ("node-a",)})
 PREFETCH_ID = prefetch_id_of_assignment("a-1")
 
 
 def admit(event: Any, assignments: MemoryAssignments | None = None, **changed: Any) -> Any:
-    given: dict[str, Any] = {"routing": ROUTING, "deadline_s": 300, "now": NOW}
+    given: dict[str, Any] = {"runs": MemoryRuns(), "routing": ROUTING, "gate": GATE, "now": NOW}
     return admit_assignment.run(
         {"event": event, "execution_id": changed.pop("execution_id", "execution-1")},
         assignments=assignments or MemoryAssignments(),
@@ -124,6 +126,8 @@ class Desk:
         self.documents = MemoryDocuments()
         self.events = MemoryEvents()
         self.outcomes = MemoryOutcomes()
+        self.runs = MemoryRuns()
+        self.viewer_url: str | None = None
 
     def warmed(self, verified: int, planned: int) -> None:
         self.documents.put(plan_key(PREFETCH_ID), a_plan(priors=(), prefetch_id=PREFETCH_ID))
@@ -131,18 +135,21 @@ class Desk:
             a_report(a_warmth("1.2.3", verified, planned), prefetch_id=PREFETCH_ID)
         )
 
-    def release(self, state: dict[str, Any], **changed: Any) -> release_assignment.Released:
-        given: dict[str, Any] = {
-            "assignments": self.assignments,
-            "progress": self.progress,
-            "documents": self.documents,
-            "documents_bucket": "documents",
-            "events": self.events,
-            "outcomes": self.outcomes,
-            "deadline_s": 300,
-            "now": NOW,
-        }
-        return release_assignment.run(state, **(given | changed))
+    @property
+    def ports(self) -> release_assignment.Desk:
+        return release_assignment.Desk(
+            assignments=self.assignments,
+            progress=self.progress,
+            documents=self.documents,
+            documents_bucket="documents",
+            events=self.events,
+            outcomes=self.outcomes,
+            runs=self.runs,
+            viewer_url=self.viewer_url,
+        )
+
+    def release(self, state: dict[str, Any], *, now: datetime = NOW) -> release_assignment.Released:
+        return release_assignment.run(state, desk=self.ports, gate=GATE, now=now)
 
 
 PROVEN = {"prefetch": {"prefetch_id": PREFETCH_ID, "state": "warm"}}

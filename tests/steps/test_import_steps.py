@@ -16,7 +16,13 @@ from teleprefetch.settings import Routing
 from teleprefetch.steps import record_import, resolve_import, start_prefetch
 from tests.builders import DATASTORE_ID, IMAGE_SET_ID, NOW, a_job_event, an_image_set_event
 from tests.fake_origin import FakeOrigin
-from tests.fakes import FakeImageSets, MemoryDocuments, MemoryExecutions, MemoryOutcomes
+from tests.fakes import (
+    FakeImageSets,
+    MemoryDocuments,
+    MemoryExecutions,
+    MemoryOutcomes,
+    MemoryRuns,
+)
 from tests.origin_builders import a_study, a_uid
 
 ROUTING = Routing(
@@ -123,7 +129,9 @@ def test_events_of_one_state_of_a_study_name_the_same_prefetch() -> None:
     by_job = world.requests(world.resolve(a_job_event())).requests
     by_image_set = world.requests(world.resolve(an_image_set_event())).requests
 
-    assert by_job == by_image_set
+    names = [{one.prefetch_id for one in requests} for requests in (by_job, by_image_set)]
+    assert names[0] == names[1]
+    assert by_job[0].of != by_image_set[0].of  # each says which event asked for it
 
 
 def test_every_study_counts_as_recent_where_the_limit_is_off_or_the_date_unreadable() -> None:
@@ -223,8 +231,10 @@ def test_an_import_ends_in_one_outcome_however_often_it_is_recorded(
         "started": started.model_dump(mode="json"),
     }
 
-    first = record_import.run(given, outcomes=outcomes, now=NOW)
-    again = record_import.run(given, outcomes=outcomes, now=NOW + timedelta(hours=1))
+    first = record_import.run(given, outcomes=outcomes, runs=MemoryRuns(), now=NOW)
+    again = record_import.run(
+        given, outcomes=outcomes, runs=MemoryRuns(), now=NOW + timedelta(hours=1)
+    )
 
     assert first.state == state
     assert again == first
@@ -238,7 +248,9 @@ def test_a_refused_event_is_recorded_with_the_field_that_is_wrong() -> None:
         "Cause": json.dumps({"errorMessage": "detail.jobId: missing, or not text"}),
     }
 
-    outcome = record_import.run(a_job_event(jobId=1) | {"error": error}, outcomes=outcomes, now=NOW)
+    outcome = record_import.run(
+        a_job_event(jobId=1) | {"error": error}, outcomes=outcomes, runs=MemoryRuns(), now=NOW
+    )
 
     assert outcome.state == "refused"
     assert outcome.cause == "InvalidPayloadError: detail.jobId: missing, or not text"

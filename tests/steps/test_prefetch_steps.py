@@ -10,11 +10,22 @@ from teleprefetch.domain.rules import DEFAULT_RULES
 from teleprefetch.errors import CorruptPayloadError, InvalidPayloadError, StudyNotFoundError
 from teleprefetch.model import AssignedTo, Plan
 from teleprefetch.prefetch import Candidates
-from teleprefetch.settings import Routing
+from teleprefetch.settings import Gate, Routing
 from teleprefetch.steps import find_priors, plan_warm, rank_priors, record_failure, record_outcome
+from teleprefetch.steps.release_assignment import Desk
 from tests.builders import NOW, a_job_event
 from tests.fake_origin import FakeOrigin
-from tests.fakes import MemoryDocuments, MemoryOutcomes, MemoryTasks
+from tests.fakes import (
+    MemoryAssignments,
+    MemoryDocuments,
+    MemoryEvents,
+    MemoryLookupKeys,
+    MemoryNodes,
+    MemoryOutcomes,
+    MemoryProgress,
+    MemoryRuns,
+    MemoryTasks,
+)
 from tests.origin_builders import PATIENT, a_study, a_uid
 
 ROUTING = Routing(
@@ -39,6 +50,10 @@ class World:
         stranger = a_study(4, patient=PATIENT.model_copy(update={"patient_id": "another"}))
         self.origin = FakeOrigin([a_study(1), a_study(2), a_study(3), stranger])
         self.documents = MemoryDocuments()
+        self.runs = MemoryRuns()
+        self.lookup_keys = MemoryLookupKeys()
+        self.nodes = MemoryNodes()
+        self.gate = Gate(default_deadline_s=300)
 
     def through(self, step: str, state: dict[str, Any]) -> dict[str, Any]:
         """The state after the steps up to the named one."""
@@ -56,8 +71,12 @@ class World:
         return plan_warm.run(
             state,
             documents=self.documents,
+            runs=self.runs,
+            lookup_keys=self.lookup_keys,
+            nodes=self.nodes,
             routing=ROUTING,
             rules=DEFAULT_RULES,
+            gate=self.gate,
             budget_bytes=10**9,
             give_up_after_s=3600,
             reading_days=7,
@@ -138,6 +157,18 @@ def test_candidates_that_are_cut_short_are_corrupt() -> None:
         rank_priors.run(state, documents=world.documents, rules=DEFAULT_RULES, now=NOW)
 
 
+def a_desk(outcomes: MemoryOutcomes | None = None) -> Desk:
+    return Desk(
+        assignments=MemoryAssignments(),
+        progress=MemoryProgress(),
+        documents=MemoryDocuments(),
+        documents_bucket="documents",
+        events=MemoryEvents(),
+        outcomes=outcomes or MemoryOutcomes(),
+        runs=MemoryRuns(),
+    )
+
+
 def a_node(state: str = "warm", verified: int = 5, **changed: Any) -> dict[str, Any]:
     return {
         "node": "node-a",
@@ -177,7 +208,7 @@ def test_how_the_nodes_answers_become_an_outcome(
         "nodes": nodes,
     }
 
-    outcome = record_outcome.run(given, outcomes=outcomes, tasks=tasks, now=NOW)
+    outcome = record_outcome.run(given, desk=a_desk(outcomes), tasks=tasks, now=NOW)
 
     assert outcome.state == state
     assert outcomes.outcome("p-1") == outcome
@@ -190,7 +221,7 @@ def test_a_lost_node_is_named_with_its_error() -> None:
         "nodes": [a_node(), LOST],
     }
 
-    outcome = record_outcome.run(given, outcomes=MemoryOutcomes(), tasks=MemoryTasks(), now=NOW)
+    outcome = record_outcome.run(given, desk=a_desk(), tasks=MemoryTasks(), now=NOW)
 
     assert outcome.cause == "node-b lost: States.Timeout"
     assert outcome.counts["nodes_lost"] == 1
@@ -199,7 +230,7 @@ def test_a_lost_node_is_named_with_its_error() -> None:
 def test_a_study_that_is_not_there_is_cold_with_its_cause() -> None:
     given = a_state(waiter="gone") | {"error": {"Error": "StudyNotFoundError", "Cause": ""}}
 
-    outcome = record_outcome.run(given, outcomes=MemoryOutcomes(), tasks=MemoryTasks(), now=NOW)
+    outcome = record_outcome.run(given, desk=a_desk(), tasks=MemoryTasks(), now=NOW)
 
     assert (outcome.state, outcome.cause) == ("cold", "StudyNotFoundError")
 
@@ -215,7 +246,7 @@ def test_a_failed_prefetch_is_recorded_and_frees_the_assignment_that_waits() -> 
         a_state(waiter="token"), error="AccessDeniedError", cause="SearchImageSets: denied"
     )
 
-    outcome = record_failure.run(event, outcomes=outcomes, tasks=tasks, now=NOW)
+    outcome = record_failure.run(event, outcomes=outcomes, runs=MemoryRuns(), tasks=tasks, now=NOW)
 
     assert (outcome.state, outcome.subject) == ("failed", "p-1")
     assert tasks.answers["token"] == {
@@ -229,7 +260,9 @@ def test_a_failed_import_is_recorded_under_the_event_it_was_started_with() -> No
     outcomes = MemoryOutcomes()
     event = a_status_event(a_job_event(), status="TIMED_OUT")
 
-    outcome = record_failure.run(event, outcomes=outcomes, tasks=MemoryTasks(), now=NOW)
+    outcome = record_failure.run(
+        event, outcomes=outcomes, runs=MemoryRuns(), tasks=MemoryTasks(), now=NOW
+    )
 
     assert (outcome.state, outcome.cause) == ("failed", "TIMED_OUT")
     assert outcome.subject.startswith("imp-")
@@ -240,4 +273,6 @@ def test_a_failed_import_is_recorded_under_the_event_it_was_started_with() -> No
 )
 def test_a_status_without_the_executions_input_is_refused(event: dict[str, Any]) -> None:
     with pytest.raises(InvalidPayloadError, match=r"^detail"):
-        record_failure.run(event, outcomes=MemoryOutcomes(), tasks=MemoryTasks(), now=NOW)
+        record_failure.run(
+            event, outcomes=MemoryOutcomes(), runs=MemoryRuns(), tasks=MemoryTasks(), now=NOW
+        )

@@ -8,7 +8,13 @@ from io import BytesIO
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
-from teleprefetch.adapters.http_reader import HttpAnswer, HttpReader
+from teleprefetch.adapters.http_reader import (
+    Fetcher,
+    HttpAnswer,
+    HttpReader,
+    HttpRequest,
+    by_status,
+)
 from teleprefetch.domain.dicom_json import SeriesObject, StudyObject, read_series, read_studies
 from teleprefetch.errors import CorruptPayloadError, InvalidPayloadError, StudyNotFoundError
 
@@ -46,7 +52,12 @@ class DicomwebService:
     """One service below one address; safe to share between threads."""
 
     def __init__(
-        self, url: str, reader: HttpReader, *, sign: Callable[[str, Headers], Headers] | None = None
+        self,
+        url: str,
+        reader: HttpReader,
+        *,
+        sign: Callable[[str, Headers], Headers] | None = None,
+        frames: Fetcher | None = None,
     ) -> None:
         """Know the service; nothing is requested yet.
 
@@ -54,9 +65,11 @@ class DicomwebService:
             url: the address that `/studies` comes after.
             reader: the pool of connections.
             sign: adds what authorises the request of a URL to its headers.
+            frames: what frames are fetched by; the reader, if not given.
         """
         self._url = url.rstrip("/")
         self._reader = reader
+        self._frames = reader if frames is None else frames
         self._sign = sign or (lambda _, headers: headers)
 
     def search_for_studies(self, **matching: str) -> tuple[StudyObject, ...]:
@@ -104,11 +117,15 @@ class DicomwebService:
             f"/studies/{study_instance_uid}/series/{series_instance_uid}"
             f"/instances/{sop_instance_uid}/frames/{frame_number}"
         )
-        return self._get(path, {"Accept": _FRAME}, what="frame", max_bytes=_MAX_FRAME_BYTES)
+        url = self._url + path
+        headers = self._sign(url, {"Accept": _FRAME})
+        request = HttpRequest(url=url, headers=headers, max_bytes=_MAX_FRAME_BYTES, what="frame")
+        return self._frames.fetch(request, refusal=by_status)
 
     def close(self) -> None:
         """Close the connections."""
         self._reader.close()
+        self._frames.close()
 
     def _search(
         self,

@@ -4,7 +4,7 @@
     OUTCOME#<subject>   OUTCOME       Outcome       state
     PREFETCH#<id>       NODE#<node>   WarmReport    reported_at
     ASSIGNMENT#<id>     ADMITTED      Assignment    held_by
-    ASSIGNMENT#<id>     NOTICE        Notice        claimed_until, published_at
+    ASSIGNMENT#<id>     NOTICE        Notice        claimed_until, published_at, late_warm_at
 
 Every item has `document` (the value as JSON) and `expires_at` (epoch seconds, for TTL).
 """
@@ -132,6 +132,11 @@ class DynamoAssignments(_Table):
         standing = self._put_if(item, "attribute_not_exists(pk)")
         return execution_id if standing is None else str(standing["held_by"]["S"])
 
+    def admitted(self, assignment_id: str) -> Assignment | None:
+        """The admission that stands."""
+        item = self._get(f"ASSIGNMENT#{assignment_id}", "ADMITTED")
+        return Assignment.parse_json(item["document"]["S"]) if item else None
+
     def claim_notice(self, notice: Notice, *, now: datetime) -> Notice | None:
         """Claim the right to publish for `CLAIM_S`; the first notice claimed is the one kept."""
         pk = f"ASSIGNMENT#{notice.assignment_id}"
@@ -158,6 +163,26 @@ class DynamoAssignments(_Table):
             values={":past": {"N": "0"}},
         )
 
+    def late_warm(self, assignment_id: str, *, at: datetime) -> bool:
+        """Write down, once, that `Study Warm` follows a notice that is out."""
+        with in_our_words("table"):
+            try:
+                self._client.update_item(
+                    TableName=self._table_name,
+                    Key={"pk": {"S": f"ASSIGNMENT#{assignment_id}"}, "sk": {"S": "NOTICE"}},
+                    UpdateExpression="SET late_warm_at = :at",
+                    ConditionExpression="attribute_exists(published_at) "
+                    "AND attribute_not_exists(late_warm_at)",
+                    ExpressionAttributeValues={":at": {"S": at.isoformat()}},
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
+
+    def drop_late_warm(self, assignment_id: str) -> None:
+        """Let another send `Study Warm`."""
+        self._update(f"ASSIGNMENT#{assignment_id}", "REMOVE late_warm_at")
+
     def notice(self, assignment_id: str) -> Notice | None:
         """The notice that was claimed first."""
         item = self._get(f"ASSIGNMENT#{assignment_id}", "NOTICE")
@@ -179,11 +204,12 @@ class DynamoAssignments(_Table):
                 return False
         return True
 
-    def _update(self, pk: str, expression: str, *, values: dict[str, Any]) -> None:
+    def _update(self, pk: str, expression: str, *, values: dict[str, Any] | None = None) -> None:
+        extra: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
         with in_our_words("table"):
             self._client.update_item(
                 TableName=self._table_name,
                 Key={"pk": {"S": pk}, "sk": {"S": "NOTICE"}},
                 UpdateExpression=expression,
-                ExpressionAttributeValues=values,
+                **extra,
             )

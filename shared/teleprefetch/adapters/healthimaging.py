@@ -2,21 +2,25 @@
 
 Image sets are found by SearchImageSets and read by the native API, which allows twenty times as
 many frames a second as the store's DICOMweb (HealthImaging developer guide, "Endpoints and
-quotas"). Two things only DICOMweb has, and are asked of it: a study's issuer of the PatientID and
-its procedure codes, in one QIDO-RS search, and a series' metadata as DICOM JSON. SearchImageSets
-tells neither series descriptions nor how many instances a series has: those fields stay empty.
+quotas"). Frames are asked for without boto3, whose call costs more than what it brings. Two things
+only DICOMweb has, and are asked of it: a study's issuer of the PatientID and its procedure codes,
+in one QIDO-RS search, and a series' metadata as DICOM JSON. SearchImageSets tells neither series
+descriptions nor how many instances a series has: those fields stay empty.
 """
 
 import logging
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from botocore.exceptions import IncompleteReadError
 
 from teleprefetch.adapters.dicomweb import checked_uid, newest_first
 from teleprefetch.adapters.dicomweb_service import DicomwebService, unzipped
-from teleprefetch.adapters.healthimaging_errors import translated
+from teleprefetch.adapters.healthimaging_errors import by_code, translated
+from teleprefetch.adapters.http_reader import Fetcher, HttpRequest
 from teleprefetch.adapters.retrying import RetryPolicy
+from teleprefetch.adapters.signing import Signer
 from teleprefetch.domain.dicom_json import is_same_patient
 from teleprefetch.domain.frame_content import transfer_syntax_of_image_frame
 from teleprefetch.domain.image_set_metadata import SeriesFrames, read_image_set_metadata
@@ -42,6 +46,8 @@ _MAX_FRAME_BYTES: Final = 512 * 1024 * 1024
 # "Endpoints and quotas": a metadata document has at most 50 MB, which can be raised.
 _MAX_ZIPPED_BYTES: Final = 64 * 1024 * 1024
 _MAX_METADATA_BYTES: Final = 256 * 1024 * 1024
+_GET_IMAGE_FRAME: Final = "GetImageFrame"
+_JSON: Final = {"Content-Type": "application/json"}
 
 _log = logging.getLogger(__name__)
 
@@ -55,19 +61,26 @@ class HealthImagingOrigin:
         client: "HealthImagingClient",
         dicomweb: DicomwebService,
         *,
+        frames: Fetcher,
+        sign: Signer,
         retries: RetryPolicy,
     ) -> None:
         """Know the data store; nothing is requested yet.
 
         Args:
             datastore_id: the data store.
-            client: one that does not retry by itself, with a connection for each thread.
+            client: one that does not retry by itself; where it asks, frames are asked for too.
             dicomweb: the data store's DICOMweb service, which signs its requests.
+            frames: what frames are fetched by.
+            sign: signs the requests of frames.
             retries: how reads are tried again.
         """
         self._datastore_id = datastore_id
         self._client = client
         self._dicomweb = dicomweb
+        self._fetcher = frames
+        self._sign = sign
+        self._native_url = _native_url(client)
         self._retries = retries
 
     def search_for_study(self, study_instance_uid: str) -> StudyRecord:
@@ -139,6 +152,7 @@ class HealthImagingOrigin:
         """Close the connections."""
         self._client.close()
         self._dicomweb.close()
+        self._fetcher.close()
 
     def _search(self, value: "SearchByAttributeValueTypeDef") -> list[ImageSetRow]:
         pages = self._client.get_paginator("search_image_sets").paginate(
@@ -173,19 +187,33 @@ class HealthImagingOrigin:
             raise StudyNotFoundError("series_instance_uid: not in the image set") from None
 
     def _frame(self, image_set_id: str, image_frame_id: str) -> Frame:
-        with translated("GetImageFrame"):
-            answer = self._client.get_image_frame(
-                datastoreId=self._datastore_id,
-                imageSetId=image_set_id,
-                imageFrameInformation={"imageFrameId": image_frame_id},
-            )
-            content = _read(answer["imageFrameBlob"], _MAX_FRAME_BYTES, "frame")
-        # The service leaves the content type out where the stored syntax is its own (.202).
-        content_type = answer.get("contentType") or "image/jph"
-        return Frame(
-            content=content,
-            transfer_syntax_uid=transfer_syntax_of_image_frame(content, content_type),
+        url = (
+            f"{self._native_url}/datastore/{self._datastore_id}"
+            f"/imageSet/{image_set_id}/getImageFrame"
         )
+        body = b'{"imageFrameId":"%b"}' % image_frame_id.encode()
+        request = HttpRequest(
+            url=url,
+            headers=self._sign(url, _JSON, method="POST", body=body),
+            body=body,
+            what=_GET_IMAGE_FRAME,
+            max_bytes=_MAX_FRAME_BYTES,
+        )
+        answer = self._fetcher.fetch(request, refusal=by_code)
+        # The service leaves the content type out where the stored syntax is its own (.202).
+        content_type = answer.headers.get("content-type") or "image/jph"
+        return Frame(
+            content=answer.content,
+            transfer_syntax_uid=transfer_syntax_of_image_frame(answer.content, content_type),
+        )
+
+
+def _native_url(client: "HealthImagingClient") -> str:
+    """Where the client sends GetImageFrame: with the host's prefix, unless that is switched off."""
+    parts = urlsplit(client.meta.endpoint_url)
+    endpoint: Any = client.meta.service_model.operation_model(_GET_IMAGE_FRAME).endpoint
+    prefix = endpoint["hostPrefix"] if client.meta.config.inject_host_prefix else ""
+    return urlunsplit(parts._replace(netloc=prefix + parts.netloc)).rstrip("/")
 
 
 def _image_set_of(series: SeriesPointer) -> str:

@@ -1,12 +1,11 @@
-"""HealthImaging's errors in our words, and the signature that its DICOMweb requests need."""
+"""HealthImaging's errors in our words: botocore's, and those of an answer by itself."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import IncompleteRead
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -17,8 +16,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from teleprefetch.adapters.dicomweb_service import Headers
-from teleprefetch.adapters.http_reader import error_of_status
+from teleprefetch.adapters.http_reader import HttpAnswer, error_of_status
 from teleprefetch.errors import (
     AccessDeniedError,
     CorruptPayloadError,
@@ -27,9 +25,6 @@ from teleprefetch.errors import (
     OriginUnavailableError,
     PrefetchError,
 )
-
-if TYPE_CHECKING:
-    from botocore.credentials import Credentials
 
 SIGNING_NAME: Final = "medical-imaging"
 
@@ -74,31 +69,25 @@ def translated(operation: str) -> Iterator[None]:
         raise OriginUnavailableError(f"{operation}: {type(error).__name__}") from error
 
 
-def signer(
-    credentials: "Callable[[], Credentials | None]", region: str
-) -> Callable[[str, Headers], Headers]:
-    """What signs a GET of a URL (IAM user guide, "Signature Version 4").
+def by_code(answer: HttpAnswer, operation: str) -> PrefetchError:
+    """The error of an answer of the native API, as botocore would read it (its `RestJSONParser`).
 
-    Args:
-        credentials: the provider's; asked for each request, since they expire.
-        region: the data store's.
+    The code is in a header, or in the body; the message may name content, and is left out.
     """
+    code = answer.headers.get("x-amzn-errortype") or _code_in(answer.content)
+    code = code.split(":", 1)[0].rsplit("#", 1)[-1]
+    if code in _ERRORS_BY_CODE:
+        return _ERRORS_BY_CODE[code](f"{operation}: {code}")
+    return error_of_status(answer.status, operation)
 
-    def sign(url: str, headers: Headers) -> Headers:
-        """The headers with the signature's.
 
-        Raises:
-            AccessDeniedError: there are no credentials.
-        """
-        with translated("credentials"):
-            found = credentials()
-            if found is None:
-                raise NoCredentialsError
-            request = AWSRequest("GET", url, headers=dict(headers))
-            SigV4Auth(found.get_frozen_credentials(), SIGNING_NAME, region).add_auth(request)
-        return dict(request.headers.items())
-
-    return sign
+def _code_in(body: bytes) -> str:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return ""  # a proxy's page, or nothing
+    code = document.get("__type") or document.get("code") if isinstance(document, dict) else ""
+    return code if isinstance(code, str) else ""
 
 
 def _ours(error: ClientError, operation: str) -> PrefetchError:

@@ -1,10 +1,10 @@
 """Reads over HTTP that end: no redirects, and limits on time and size; errors in our words."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.client import IncompleteRead
-from typing import Final
+from typing import Final, Protocol
 
 import urllib3
 from urllib3.exceptions import HTTPError, InvalidChunkLength, ProtocolError
@@ -21,6 +21,7 @@ from teleprefetch.errors import (
 
 _PIECE_BYTES: Final = 256 * 1024
 _WORTH_READING_BYTES: Final = 64 * 1024
+_WHOLE: Final = frozenset({200, 204})
 
 _ERRORS_BY_STATUS: Final[Mapping[int, type[PrefetchError]]] = {
     401: AccessDeniedError,
@@ -38,12 +39,46 @@ _ERRORS_BY_STATUS: Final[Mapping[int, type[PrefetchError]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A GET, or a POST of `body`; the address and the headers are never repeated in an error.
+
+    `what` is the thing that is read, for errors, and `max_bytes` the longest body to take.
+    """
+
+    url: str
+    what: str
+    max_bytes: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer with status 200 or 204, read to its end; names of headers in lower case."""
+    """An answer read to its end; names of headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+
+Refusal = Callable[[HttpAnswer, str], PrefetchError]
+"""What an answer with another status than 200 and 204 means; its body may be left out."""
+
+
+class Fetcher(Protocol):
+    """Sends one request at a time for each thread, over connections that are kept."""
+
+    def fetch(self, request: HttpRequest, *, refusal: Refusal) -> HttpAnswer:
+        """The answer, with status 200 or 204 and its body as sent, not decoded.
+
+        Raises:
+            PrefetchError: `refusal`'s for any other status; OriginUnavailableError for no
+                connection, a reset or a time-out; CorruptPayloadError for a body shorter than
+                announced, or too long.
+        """
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 def error_of_status(status: int, what: str) -> PrefetchError:
@@ -59,8 +94,13 @@ def error_of_status(status: int, what: str) -> PrefetchError:
     return OriginUnavailableError(said)
 
 
+def by_status(answer: HttpAnswer, what: str) -> PrefetchError:
+    """The error of an answer by its status alone."""
+    return error_of_status(answer.status, what)
+
+
 class HttpReader:
-    """GETs over a pool of connections; safe to share between threads."""
+    """Requests over a pool of connections; safe to share between threads."""
 
     def __init__(
         self,
@@ -87,22 +127,17 @@ class HttpReader:
         )
 
     def get(self, url: str, *, headers: Mapping[str, str], max_bytes: int, what: str) -> HttpAnswer:
-        """The answer with its body as sent, not decoded.
+        """The answer to a GET; raises as `fetch` does, by the status alone."""
+        request = HttpRequest(url=url, headers=headers, max_bytes=max_bytes, what=what)
+        return self.fetch(request, refusal=by_status)
 
-        Args:
-            url: the address; never repeated in an error.
-            headers: what to send.
-            max_bytes: the longest body to take.
-            what: the thing that is read, for errors.
-
-        Raises:
-            PrefetchError: by `error_of_status`; OriginUnavailableError for no connection, a reset
-                or a time-out; CorruptPayloadError for a body shorter than announced, or too long.
-        """
+    def fetch(self, request: HttpRequest, *, refusal: Refusal) -> HttpAnswer:
+        """As `Fetcher.fetch`."""
+        what = request.what
         try:
-            response = self._open(url, headers)
+            response = self._open(request)
             try:
-                return self._answer(response, max_bytes, what)
+                return self._answer(response, request, refusal)
             finally:
                 # Read to its end, its connection is back in the pool already; else it is dropped.
                 response.close()
@@ -118,25 +153,33 @@ class HttpReader:
         """Close the connections."""
         self._pool.clear()
 
-    def _open(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _open(self, request: HttpRequest) -> urllib3.BaseHTTPResponse:
         try:
-            return self._request(url, headers)
+            return self._request(request)
         except ProtocolError:
             # A kept connection that the other side had closed meanwhile: Orthanc does after 1 s.
-            return self._request(url, headers)
+            return self._request(request)
 
-    def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _request(self, request: HttpRequest) -> urllib3.BaseHTTPResponse:
         return self._pool.request(
-            "GET", url, headers=headers, redirect=False, preload_content=False
+            "GET" if request.body is None else "POST",
+            request.url,
+            headers=request.headers,
+            body=request.body,
+            redirect=False,
+            preload_content=False,
         )
 
-    def _answer(self, response: urllib3.BaseHTTPResponse, max_bytes: int, what: str) -> HttpAnswer:
-        if response.status not in {200, 204}:
-            if (response.length_remaining or _WORTH_READING_BYTES) < _WORTH_READING_BYTES:
-                self._body(response, _WORTH_READING_BYTES, what)
-            raise error_of_status(response.status, what)
-        content = self._body(response, max_bytes, what)
+    def _answer(
+        self, response: urllib3.BaseHTTPResponse, request: HttpRequest, refusal: Refusal
+    ) -> HttpAnswer:
         names = {name.lower(): value for name, value in response.headers.items()}
+        if response.status not in _WHOLE:
+            content = b""
+            if (response.length_remaining or _WORTH_READING_BYTES) < _WORTH_READING_BYTES:
+                content = self._body(response, _WORTH_READING_BYTES, request.what)
+            raise refusal(HttpAnswer(response.status, names, content), request.what)
+        content = self._body(response, request.max_bytes, request.what)
         return HttpAnswer(response.status, names, content)
 
     def _body(self, response: urllib3.BaseHTTPResponse, max_bytes: int, what: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 
 import boto3
 from botocore.config import Config
@@ -10,9 +10,10 @@ from botocore.config import Config
 from teleprefetch.adapters.dicomweb import DicomwebOrigin
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.adapters.healthimaging import HealthImagingOrigin
-from teleprefetch.adapters.healthimaging_errors import SIGNING_NAME, signer
-from teleprefetch.adapters.http_reader import HttpReader
+from teleprefetch.adapters.healthimaging_errors import SIGNING_NAME
+from teleprefetch.adapters.http_reader import Fetcher, HttpReader
 from teleprefetch.adapters.retrying import RetryPolicy
+from teleprefetch.adapters.signing import Signer
 from teleprefetch.ports import Origin
 from teleprefetch.settings import DicomwebOrigin as DicomwebSettings
 from teleprefetch.settings import HealthImagingOrigin as HealthImagingSettings
@@ -20,6 +21,15 @@ from teleprefetch.settings import HealthImagingOrigin as HealthImagingSettings
 _DEFAULT_CONNECTIONS: Final = 32
 _CONNECT_TIMEOUT_S: Final = 5.0
 _READ_TIMEOUT_S: Final = 15.0
+
+
+class OpenFetcher(Protocol):
+    """Opens what an archive's frames are fetched by."""
+
+    def __call__(
+        self, *, connections: int, connect_timeout_s: float, read_timeout_s: float
+    ) -> Fetcher:
+        """A fetcher that keeps that many connections."""
 
 
 class Origins(Mapping[str, Origin]):
@@ -31,9 +41,11 @@ class Origins(Mapping[str, Origin]):
         *,
         connections: int,
         retries: RetryPolicy,
+        open_fetcher: OpenFetcher,
     ) -> None:
         self._settings = settings
         self._connections = connections
+        self._open_fetcher = open_fetcher
         self._retries = retries
         self._opened: dict[str, HealthImagingOrigin | DicomwebOrigin] = {}
         self._lock = Lock()
@@ -43,7 +55,11 @@ class Origins(Mapping[str, Origin]):
         with self._lock:
             if origin_id not in self._opened:
                 self._opened[origin_id] = open_origin(
-                    origin_id, settings, connections=self._connections, retries=self._retries
+                    origin_id,
+                    settings,
+                    connections=self._connections,
+                    retries=self._retries,
+                    open_fetcher=self._open_fetcher,
                 )
             return self._opened[origin_id]
 
@@ -69,6 +85,7 @@ def open_origins(
     *,
     connections: int = _DEFAULT_CONNECTIONS,
     retries: RetryPolicy | None = None,
+    open_fetcher: OpenFetcher = HttpReader,
 ) -> Origins:
     """The archives of the settings by id; no client is made before it is needed.
 
@@ -76,8 +93,14 @@ def open_origins(
         settings: by the archive's id.
         connections: how many to keep to each archive; at least as many as there are threads.
         retries: how reads are tried again, if not by the default.
+        open_fetcher: opens what frames are fetched by; `transfers.Transfers` where pycurl is.
     """
-    return Origins(settings, connections=connections, retries=retries or RetryPolicy())
+    return Origins(
+        settings,
+        connections=connections,
+        retries=retries or RetryPolicy(),
+        open_fetcher=open_fetcher,
+    )
 
 
 def open_origin(
@@ -86,23 +109,22 @@ def open_origin(
     *,
     connections: int,
     retries: RetryPolicy,
+    open_fetcher: OpenFetcher = HttpReader,
 ) -> HealthImagingOrigin | DicomwebOrigin:
     """One archive, by its settings."""
-    reader = HttpReader(
-        connections=connections,
-        connect_timeout_s=_CONNECT_TIMEOUT_S,
-        read_timeout_s=_READ_TIMEOUT_S,
-    )
+    timeouts = {"connect_timeout_s": _CONNECT_TIMEOUT_S, "read_timeout_s": _READ_TIMEOUT_S}
+    reader = HttpReader(connections=connections, **timeouts)
+    frames = open_fetcher(connections=connections, **timeouts)
     if isinstance(settings, DicomwebSettings):
-        return DicomwebOrigin(DicomwebService(settings.url, reader), retries=retries)
+        service = DicomwebService(settings.url, reader, frames=frames)
+        return DicomwebOrigin(service, retries=retries)
     session = boto3.Session(region_name=settings.region)
     client = session.client(SIGNING_NAME, config=_client_config(connections))
-    dicomweb = DicomwebService(
-        _dicomweb_url(origin_id, settings),
-        reader,
-        sign=signer(session.get_credentials, settings.region),
+    sign = Signer(session.get_credentials, service=SIGNING_NAME, region=settings.region)
+    dicomweb = DicomwebService(_dicomweb_url(origin_id, settings), reader, sign=sign)
+    return HealthImagingOrigin(
+        origin_id, client, dicomweb, frames=frames, sign=sign, retries=retries
     )
-    return HealthImagingOrigin(origin_id, client, dicomweb, retries=retries)
 
 
 def _client_config(connections: int) -> Config:

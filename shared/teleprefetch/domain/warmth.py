@@ -2,14 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from teleprefetch.assignment import NoticeReason, PriorWarmth
 from teleprefetch.model import Plan, PlannedPrior, StudyWarmth, Value, WarmReport
 
+NOT_IN_THE_ARCHIVE: Final = "the archive does not hold it"
+"""What a node says of a study none of whose series the archive gives any more."""
+
 
 class Proof(Value):
-    """What the nodes have proven of a plan."""
+    """What the nodes have proven of a plan.
+
+    `reason` is warm if all that the plan requires is proven; `why` then says what else is lacking.
+    """
 
     reason: NoticeReason
     why: str
@@ -40,17 +46,22 @@ def prove(
     studies = _best_of_nodes(reports)
     current = studies.get(plan.study_instance_uid)
     priors = tuple(_prior_warmth(prior, studies, plan) for prior in plan.priors)
-    planned = [
-        current,
-        *(studies.get(prior.study_instance_uid) for prior in plan.priors if prior.taken),
-    ]
-    reason = _reason(planned)
+    planned = [studies.get(uid) for uid in _planned_uids(plan)]
+    is_complete = _reason(planned) == "warm"
+    shortfalls = [] if is_complete else _shortfalls(planned, reports, now)
+    if plan.required and _reason([studies.get(uid) for uid in plan.required]) == "warm":
+        return Proof(reason="warm", why=_joined(*shortfalls), current=current, priors=priors)
     return Proof(
-        reason=reason,
-        why="" if reason == "warm" else _joined(failure, *_shortfalls(planned, reports, now)),
+        reason=_reason(planned),
+        why="" if is_complete else _joined(failure, *shortfalls),
         current=current,
         priors=priors,
     )
+
+
+def _planned_uids(plan: Plan) -> tuple[str, ...]:
+    taken = (prior.study_instance_uid for prior in plan.priors if prior.taken)
+    return (plan.study_instance_uid, *taken)
 
 
 def _best_of_nodes(reports: Iterable[WarmReport]) -> dict[str, StudyWarmth]:
@@ -122,10 +133,12 @@ def _prior_warmth(prior: PlannedPrior, studies: dict[str, StudyWarmth], plan: Pl
     )
 
 
-def _warm_word(study: StudyWarmth | None) -> Literal["warm", "partial", "cold"]:
-    if study is None or (not study.is_warm and not study.frames_verified):
+def _warm_word(study: StudyWarmth | None) -> Literal["warm", "partial", "cold", "missing"]:
+    if study is None:
         return "cold"
-    return "warm" if study.is_warm else "partial"
+    if study.is_warm or study.frames_verified:
+        return "warm" if study.is_warm else "partial"
+    return "missing" if study.problem == NOT_IN_THE_ARCHIVE else "cold"
 
 
 def _joined(*parts: str) -> str:

@@ -3,22 +3,29 @@
 import os
 import signal
 import threading
-from typing import Any
+from typing import Any, Final
 
 import boto3
+from botocore.config import Config
 
 from teleprefetch.adapters.dynamodb import DynamoProgress
 from teleprefetch.adapters.origins import open_origins
-from teleprefetch.adapters.retrying import RetryPolicy
+from teleprefetch.adapters.quota_ledger import DynamoQuotaLedger
+from teleprefetch.adapters.retrying import NO_RETRIES
 from teleprefetch.adapters.s3 import S3Documents
 from teleprefetch.adapters.sqs import SqsOrders
 from teleprefetch.adapters.step_functions import StepFunctionsTasks
-from teleprefetch.edge.archives.reading import READER_RETRIES
+from teleprefetch.adapters.transfers import Transfers
+from teleprefetch.edge.archives.allocating import look_for_garbage_less_often
 from teleprefetch.edge.node import Node
 from teleprefetch.edge.serving import raise_file_limit
 from teleprefetch.edge.watching.logs import log_to_stderr
-from teleprefetch.errors import OriginUnavailableError
 from teleprefetch.settings import NodeSettings, from_environment
+
+# While the ledger is slow the node goes on alone, which is better than waiting for it.
+_LEDGER_CONFIG: Final = Config(
+    connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1}, tcp_keepalive=True
+)
 
 
 def main() -> None:
@@ -38,13 +45,14 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    origins = open_origins(
-        settings.origins,
-        connections=settings.fetch_concurrency,
-        retries=_patience(settings.origin_patience_s, ended),
-    )
-    reading_origins = open_origins(
-        settings.origins, connections=settings.fetch_concurrency, retries=READER_RETRIES
+    origins, reading_origins = (
+        open_origins(
+            settings.origins,
+            connections=settings.fetch_concurrency,
+            retries=NO_RETRIES,
+            open_fetcher=Transfers,
+        )
+        for _ in ("warming", "reading")
     )
     node = Node(
         settings,
@@ -56,7 +64,11 @@ def main() -> None:
             boto3.client("dynamodb"), settings.table_name, settings.records_kept_days
         ),
         documents=S3Documents(boto3.client("s3"), bucket=""),
+        quota_ledger=DynamoQuotaLedger(
+            boto3.client("dynamodb", config=_LEDGER_CONFIG), settings.table_name
+        ),
     )
+    look_for_garbage_less_often()
     node.start()
     scheme = "https" if settings.tls_certificate_path else "http"
     print(f"{settings.node} serves on {scheme}://{settings.host}:{node.port}", flush=True)
@@ -64,19 +76,6 @@ def main() -> None:
     node.stop()
     origins.close()
     reading_origins.close()
-
-
-def _patience(patience_s: float, ended: threading.Event) -> RetryPolicy:
-    """Retries that outlast a storm: an order that gives up early leaves a reader waiting later.
-
-    They end at once when the node does.
-    """
-
-    def sleep(delay_s: float) -> None:
-        if ended.wait(delay_s):
-            raise OriginUnavailableError("node: stopping")
-
-    return RetryPolicy(attempts=1000, longest_delay_s=5, give_up_after_s=patience_s, sleep=sleep)
 
 
 if __name__ == "__main__":

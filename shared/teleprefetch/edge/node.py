@@ -2,26 +2,32 @@
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Final
 
+from teleprefetch.edge.access.opening import Access, lane_of, open_readings, tell_audit
 from teleprefetch.edge.archives.fetching import FetchPool
-from teleprefetch.edge.archives.reading import ReadThrough
+from teleprefetch.edge.archives.pacing import Pace
+from teleprefetch.edge.archives.reading import READER_RETRIES, ReadThrough
 from teleprefetch.edge.archives.retrieving import Retriever
-from teleprefetch.edge.http.server import loopback_only
-from teleprefetch.edge.http.service import Authorize
+from teleprefetch.edge.archives.shared_quotas import SharedQuotas
+from teleprefetch.edge.audit.opening import Audit
 from teleprefetch.edge.serving import Serving, now, open_store, recent_orders_path
 from teleprefetch.edge.siblings import Siblings
+from teleprefetch.edge.warming.costs import Costs
 from teleprefetch.edge.warming.warmer import Warmer
+from teleprefetch.edge.warming.witness import Witness
 from teleprefetch.edge.warming.worker import Worker
 from teleprefetch.edge.watching.board import Board, Figure
 from teleprefetch.edge.watching.recent import RecentOrders
-from teleprefetch.errors import PrefetchError
-from teleprefetch.ports import Clock, Documents, Orders, Origin, Progress, Tasks
+from teleprefetch.ports import Clock, Documents, Orders, Origin, Progress, QuotaLedger, Tasks
 from teleprefetch.settings import NodeSettings
 
 _LOG: Final = logging.getLogger(__name__)
 _LOOK_S: Final = 0.2
+_WORKER_LANE: Final = "worker"
 
 
 class Node:
@@ -35,13 +41,15 @@ class Node:
         progress: where reports go.
         documents: where plans are.
         clock: the time.
-        authorize: raises AccessDeniedError for requests that are refused.
         reading_origins: the same archives for what a reader waits for, with little patience;
             None uses `origins`.
+        quota_ledger: what all nodes share of the archives' quotas; each call of an origin is then
+            one attempt, and the node tries again. None neither limits nor tries again.
 
     Raises:
-        InvalidPayloadError: the viewer's folder or the TLS files cannot be used.
-        NodeUnavailableError: the store cannot be opened, or the port not be listened on.
+        InvalidPayloadError: a setting cannot be used; the message names it.
+        NodeUnavailableError: the store or the audit cannot be opened, or the port not be listened
+            on.
     """
 
     def __init__(
@@ -54,14 +62,31 @@ class Node:
         progress: Progress,
         documents: Documents,
         clock: Clock = now,
-        authorize: Authorize = loopback_only,
         reading_origins: Mapping[str, Origin] | None = None,
+        quota_ledger: QuotaLedger | None = None,
     ) -> None:
-        self.store = open_store(settings)
-        self._board = Board(settings.server_processes)
-        self._pool = FetchPool(settings.fetch_concurrency, at_thread_end=self.store.close_thread)
-        retriever = Retriever(self.store, verify_pixels=settings.verify_pixels)
-        try:
+        with ExitStack() as opening:
+            self.store = open_store(settings)
+            opening.callback(self.store.close)
+            self._board = Board(settings.server_processes)
+            opening.callback(self._board.close)
+            self._quotas = self._shared_quotas(settings, quota_ledger)
+            pace = Pace(most=settings.fetch_concurrency)
+            self._pool = FetchPool(
+                settings.fetch_concurrency,
+                limit=lambda: pace.limit,
+                at_thread_end=self.store.close_thread,
+                gate=self._quotas.gate if self._quotas else None,
+                patience_s=settings.origin_patience_s if self._quotas else 0.0,
+            )
+            opening.callback(self._pool.close)
+            access = Access(settings, lane=lane_of(0), board=self._board)
+            opening.callback(access.close)
+            self._audit = Audit(settings, _WORKER_LANE)
+            opening.callback(self._audit.close)
+            readings = open_readings(settings)  # its own connection: no answer waits for a commit
+            opening.callback(readings.close)
+            retriever = Retriever(self.store, verify_pixels=settings.verify_pixels, pace=pace)
             self._serving = Serving(
                 settings,
                 store=self.store,
@@ -70,16 +95,15 @@ class Node:
                     self.store,
                     pool=self._pool,
                     retriever=retriever,
-                    origins=origins if reading_origins is None else reading_origins,
+                    origins=self._for_readers(
+                        origins if reading_origins is None else reading_origins
+                    ),
                 ),
-                authorize=authorize,
+                doorway=access.doorway,
                 clock=clock,
             )
-        except PrefetchError:
-            self._pool.close()
-            self.store.close()
-            self._board.close()
-            raise
+            self._opened = opening.pop_all()
+        witness = Witness(readings, self._audit.log, self.store)
         self._siblings = Siblings(settings, port=self._serving.port, board=self._board)
         warmer = Warmer(
             node=settings.node,
@@ -89,6 +113,16 @@ class Node:
             origins=origins,
             documents=documents,
             clock=clock,
+            witness=witness,
+            costs=Costs(
+                study_cap_usd=settings.study_cost_cap_usd,
+                daily_cap_usd=settings.daily_cost_cap_usd,
+                ledger=quota_ledger,
+                clock=clock,
+            )
+            if quota_ledger
+            else None,
+            monotonic_s=time.monotonic,
         )
         self._worker = Worker(
             node=settings.node,
@@ -100,6 +134,7 @@ class Node:
             clock=clock,
             heartbeat_s=settings.heartbeat_s,
             visibility_s=settings.visibility_s,
+            witness=witness,
         )
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="readiness")
@@ -111,6 +146,8 @@ class Node:
 
     def start(self) -> None:
         """Begin to take orders and to answer."""
+        if self._quotas:
+            self._quotas.start()
         self._worker.start()
         self._tell_readiness()
         self._serving.start()
@@ -118,17 +155,36 @@ class Node:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Give back what is under way, publish what came, and end."""
+        """Give back what is under way, publish what came, and end; a second time does nothing."""
+        if self._ended.is_set():
+            return
         self._ended.set()
         self._watcher.join()
         self._board.put(Figure.READY, 0)
         self._worker.stop()
+        if self._quotas:
+            self._quotas.close()
         self._siblings.close()
         self._pool.close()
         self._serving.close()
-        self.store.close()
-        self._board.close()
+        self._opened.close()
         _LOG.info("the node has stopped")
+
+    def _shared_quotas(
+        self, settings: NodeSettings, ledger: QuotaLedger | None
+    ) -> SharedQuotas | None:
+        if ledger is None:
+            return None
+        return SharedQuotas(
+            settings,
+            ledger,
+            queued=lambda: self._pool.queued(),
+            wake=lambda: self._pool.wake(),
+            count=self.store.counters.add,
+        )
+
+    def _for_readers(self, origins: Mapping[str, Origin]) -> Mapping[str, Origin]:
+        return self._quotas.for_readers(origins, READER_RETRIES) if self._quotas else origins
 
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_S):
@@ -136,3 +192,4 @@ class Node:
 
     def _tell_readiness(self) -> None:
         self._board.put(Figure.READY, int(self._worker.is_running))
+        tell_audit(self._board, self._audit, Figure.WORKER_AUDIT_FAILING)

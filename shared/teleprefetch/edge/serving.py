@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from teleprefetch.edge.access.entries import Doorway
 from teleprefetch.edge.dicomweb.misses import MissReader
 from teleprefetch.edge.dicomweb.routes import Routes, Site
-from teleprefetch.edge.http.server import EdgeServer, loopback_only, tls_context
-from teleprefetch.edge.http.service import Authorize
+from teleprefetch.edge.http.server import EdgeServer, tls_context
 from teleprefetch.edge.pages.status_page import StatusPage
 from teleprefetch.edge.pages.viewer import ViewerConfig, ViewerFiles
 from teleprefetch.edge.store.store import Store
@@ -62,7 +62,7 @@ class Serving:
         store: what is served.
         board: the counters of all processes of the node.
         misses: reads through to the archive; None answers 404 for what is not held.
-        authorize: raises AccessDeniedError for requests that are refused.
+        doorway: decides about every request.
         clock: the time.
 
     Raises:
@@ -76,14 +76,15 @@ class Serving:
         *,
         store: Store,
         board: Board,
+        doorway: Doorway,
         misses: MissReader | None = None,
-        authorize: Authorize = loopback_only,
         clock: Clock = now,
     ) -> None:
-        self._board = board
+        denies = settings.audit_on_full == "deny"
         routes = Routes(
             store,
-            is_ready=lambda: board.is_ready,
+            is_ready=lambda: board.is_ready and not (denies and board.is_audit_failing),
+            troubles=lambda: _troubles(board),
             order=partial(_ranks, store),
             misses=misses,
             board=board,
@@ -93,7 +94,7 @@ class Serving:
             (settings.host, settings.port),
             routes,
             at_thread_end=store.close_thread,
-            authorize=authorize,
+            doorway=doorway,
             tls=_tls(settings),
             board=board,
             is_shared=settings.server_processes > 1,
@@ -142,8 +143,16 @@ def _sites(settings: NodeSettings, store: Store, board: Board, clock: Clock) -> 
     )
     sites: list[Site] = [StatusPage(source, shows_uid_endings=True)]
     if settings.viewer_path:
-        sites.append(ViewerFiles(Path(settings.viewer_path), config=ViewerConfig()))
+        config = ViewerConfig(login=settings.viewer_login)
+        sites.append(ViewerFiles(Path(settings.viewer_path), config=config))
     return sites
+
+
+def _troubles(board: Board) -> list[str]:
+    troubles = [] if board.is_ready else ["node: takes no orders"]
+    if board.is_audit_failing:
+        troubles.append("audit: cannot be written")
+    return troubles
 
 
 def _served(board: Board) -> Served:

@@ -7,6 +7,8 @@ import threading
 from typing import Any
 
 from teleprefetch.adapters.origins import open_origins
+from teleprefetch.adapters.transfers import Transfers
+from teleprefetch.edge.access.opening import Access, lane_of
 from teleprefetch.edge.archives.fetching import FetchPool
 from teleprefetch.edge.archives.reading import READER_RETRIES, ReadThrough
 from teleprefetch.edge.archives.retrieving import Retriever
@@ -39,17 +41,22 @@ def main() -> None:
     board = Board(slots, slot=slot, descriptor=descriptor)
     store = open_store(settings)
     origins = open_origins(
-        settings.origins, connections=settings.fetch_concurrency, retries=READER_RETRIES
+        settings.origins,
+        connections=settings.fetch_concurrency,
+        retries=READER_RETRIES,
+        open_fetcher=Transfers,
     )
     pool = FetchPool(settings.fetch_concurrency, at_thread_end=store.close_thread)
     retriever = Retriever(store, verify_pixels=settings.verify_pixels)
     misses = ReadThrough(store, pool=pool, retriever=retriever, origins=origins)
-    serving = Serving(settings, store=store, board=board, misses=misses)
+    access = Access(settings, lane=lane_of(slot), board=board)
+    serving = Serving(settings, store=store, board=board, misses=misses, doorway=access.doorway)
     serving.start()
     threading.Thread(target=_wait_for_end, args=(ended,), name="input", daemon=True).start()
     ended.wait()
     pool.close()
     serving.close()
+    access.close()
     store.close()
     board.close()
     origins.close()

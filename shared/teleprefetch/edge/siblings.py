@@ -79,7 +79,10 @@ class Siblings:
 def environment_of(settings: NodeSettings) -> dict[str, str]:
     """The variables that these settings are read from."""
     values = settings.model_dump(mode="json", round_trip=True)
-    return {name.upper(): str(value) for name, value in values.items()}
+    return {
+        name.upper(): "" if value is None else str(value)  # empty is as if it were not set
+        for name, value in values.items()
+    }
 
 
 def _end_input(process: "subprocess.Popen[bytes]") -> None:

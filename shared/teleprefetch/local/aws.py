@@ -24,7 +24,14 @@ from moto.events.models import EventBus
 from moto.server import ThreadedMotoServer
 
 from teleprefetch import runtime
-from teleprefetch.local import event_bridge, lambda_alias, step_functions
+from teleprefetch.local import (
+    event_bridge,
+    kms_keys,
+    lambda_alias,
+    schedules,
+    step_functions,
+    tables,
+)
 from teleprefetch.local.lambdas import Context, Lambdas
 from teleprefetch.local.template import CODE, Handler, expand
 
@@ -56,7 +63,7 @@ class LocalAws:
         log_path: Path | None = None,
     ) -> None:
         self._template = template
-        self._stack_name = stack_name
+        self.stack_name = stack_name
         self._given = environment or {}
         self._time_scale = time_scale
         self._log_path = log_path
@@ -79,6 +86,8 @@ class LocalAws:
                 )
             )
             opening.enter_context(event_bridge.delivery())
+            opening.enter_context(kms_keys.keys_of_templates())
+            opening.enter_context(tables.read_while_written())
             opening.enter_context(
                 patch.object(
                     EventBus,
@@ -113,16 +122,19 @@ class LocalAws:
             ValueError: two functions want different values for one variable, which one process
                 cannot give them.
         """
-        with warnings.catch_warnings():
-            # of policies and invoke configurations, which change nothing on one machine
-            warnings.filterwarnings("ignore", "Tried to parse AWS::", UserWarning)
-            handlers = self._create_stack(parameters)
+        self._open.enter_context(warnings.catch_warnings())
+        # of policies and invoke configurations, which change nothing on one machine; moto says so
+        # again whenever somebody asks for the stack's resources
+        warnings.filterwarnings("ignore", "Tried to parse AWS::", UserWarning)
+        handlers = self._create_stack(parameters)
         self._set(self._open, self._variables())
         runtime.forget()
         self.lambdas.load(
             {self.physical[logical]: handler for logical, handler in handlers.items()}
         )
         self._redirect_logs()
+        if self._time_scale == 1:
+            self._open.enter_context(schedules.running())
 
     def _create_stack(self, parameters: dict[str, str]) -> dict[str, Handler]:
         s3 = boto3.client("s3")
@@ -131,25 +143,35 @@ class LocalAws:
         expanded = expand(self._template)
         cloudformation = boto3.client("cloudformation")
         cloudformation.create_stack(
-            StackName=self._stack_name,
+            StackName=self.stack_name,
             TemplateBody=json.dumps(expanded.cloudformation),
             Capabilities=["CAPABILITY_IAM"],
             Parameters=[
                 {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
             ],
         )
-        stack = cloudformation.describe_stacks(StackName=self._stack_name)["Stacks"][0]
+        stack = cloudformation.describe_stacks(StackName=self.stack_name)["Stacks"][0]
         self.outputs = {
             output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])
         }
-        resources = cloudformation.describe_stack_resources(StackName=self._stack_name)
+        resources = cloudformation.describe_stack_resources(StackName=self.stack_name)
         # moto lists a resource of a type it does not know without its name
         self.physical = {
             resource["LogicalResourceId"]: resource["PhysicalResourceId"]
             for resource in resources["StackResources"]
             if "PhysicalResourceId" in resource
         }
+        self._let_tables_forget(expanded.cloudformation)
         return expanded.handlers
+
+    def _let_tables_forget(self, template: dict[str, Any]) -> None:
+        """Set the tables' time to live, which moto's CloudFormation leaves out."""
+        for logical_id, resource in template["Resources"].items():
+            given = resource.get("Properties", {}).get("TimeToLiveSpecification")
+            if given is not None:
+                boto3.client("dynamodb").update_time_to_live(
+                    TableName=self.physical[logical_id], TimeToLiveSpecification=given
+                )
 
     def _credentials(self) -> dict[str, str]:
         return {

@@ -1,5 +1,7 @@
 """Asks a node for every frame it claims to hold, and compares each with the archive's own."""
 
+import itertools
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,22 +38,51 @@ class Comparison:
 
 
 class NodeReader:
-    """Reads frames from a node as a viewer would, over DICOMweb."""
+    """Reads from a node as a viewer would, over DICOMweb, and names each of its requests.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: the node's address.
+        name: what the names of the requests begin with.
+        bearer: the reader's token; None sends none.
+    """
+
+    def __init__(self, url: str, *, name: str, bearer: str | None) -> None:
         self._url = url
+        self._names = (f"{name}-{number}" for number in itertools.count(1))
+        self._headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
         self._pool = urllib3.PoolManager(maxsize=_AT_ONCE, retries=False, timeout=20)
+        self._lock = threading.Lock()
+        self._given: list[str] = []
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of the requests that got something of a study."""
+        return tuple(self._given)
 
     def retrieve_frame(self, series: SeriesPointer, frame: FrameEntry) -> bytes | None:
         """The frame as one part (PS3.18 10.4), or None if the node does not give it."""
         path = frame_path(series, frame)
-        accept = "application/octet-stream; transfer-syntax=*"
-        answer = self._pool.request("GET", self._url + path, headers={"Accept": accept})
-        return answer.data if answer.status == 200 else None
+        return self._ask(path, accept="application/octet-stream; transfer-syntax=*")
+
+    def search_for_study(self, study_instance_uid: str) -> bytes | None:
+        """What the node finds of a study (PS3.18 10.6), or None if that is nothing."""
+        path = f"/dicom-web/studies?StudyInstanceUID={study_instance_uid}"
+        return self._ask(path, accept="application/dicom+json")
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
+
+    def _ask(self, path: str, *, accept: str) -> bytes | None:
+        with self._lock:
+            name = next(self._names)
+        headers = self._headers | {"Accept": accept, "X-Request-Id": name}
+        answer = self._pool.request("GET", self._url + path, headers=headers)
+        if answer.status != 200:
+            return None
+        with self._lock:
+            self._given.append(name)
+        return answer.data
 
 
 def frame_path(series: SeriesPointer, frame: FrameEntry) -> str:

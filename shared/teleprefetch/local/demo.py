@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,16 +18,19 @@ import boto3
 from teleprefetch import runtime
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.assignment import Notice, prefetch_id_of_assignment
+from teleprefetch.domain.audit.completeness import Span
 from teleprefetch.errors import OriginUnavailableError
 from teleprefetch.local import demo_input
 from teleprefetch.local.comparing import Claim, Comparison, NodeReader, compare
+from teleprefetch.local.demo_access import AccessFacts, audit_facts, try_to_read
 from teleprefetch.local.demo_input import DemoInput
 from teleprefetch.local.demo_result import DemoResult, result_of
 from teleprefetch.local.demo_telling import DemoTelling
 from teleprefetch.local.demo_view import DemoView
+from teleprefetch.local.login.people import COLLEAGUE, READER
 from teleprefetch.local.stack import DATASTORE_ID, LOCATION, LocalStack, StackOptions
 from teleprefetch.local.watching import Watch
-from teleprefetch.model import SeriesPointer
+from teleprefetch.model import AssignedTo, SeriesPointer
 from teleprefetch.prefetch import Outcome
 
 ASSIGNMENT_ID: Final = "demo-1"
@@ -63,6 +66,7 @@ def run_demo(options: DemoOptions, view: DemoView) -> DemoResult:
         OriginUnavailableError: the import failed, or no notice came.
     """
     began = time.monotonic()
+    began_at = datetime.now(UTC)
     with contextlib.ExitStack() as opening:
         folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="teleprefetch-")))
         given = _input(options, folder)
@@ -73,21 +77,23 @@ def run_demo(options: DemoOptions, view: DemoView) -> DemoResult:
         )
         if options.dicomweb_url is None:
             _import(given)
-        _assign(given, options, view)
+        _assign(given, options, view, reader=stack.provider.reads)
         kill = _Kill(stack) if options.kill_node else None
         notice = _notice(options, watch, kill)
         telling.notice(notice)
         outcome = _outcome(stack)
         telling.warmed()
         asked = stack.data_store.request_log.count("GetImageFrame")
-        comparison = _compare(stack)
+        comparison, access = _read(stack, telling.studies(), began_at=began_at)
         view.verification(compared=comparison.compared, differing=len(comparison.differing))
+        view.access(access.sentence, passed=access.is_proven)
         return result_of(
             notices=watch.notices,
             outcome=outcome,
             proof=telling.proof(),
             reports=telling.reports,
             comparison=comparison,
+            access=access,
             frame_requests=asked if options.dicomweb_url is None else None,
             frames_unproven_at_kill=kill.frames_unproven if kill else None,
             files_left_out=given.left_out,
@@ -125,7 +131,7 @@ def _import(given: DemoInput) -> None:
     demo_input.import_files(given.current, name="current", s3=s3, client=client)
 
 
-def _assign(given: DemoInput, options: DemoOptions, view: DemoView) -> None:
+def _assign(given: DemoInput, options: DemoOptions, view: DemoView, *, reader: AssignedTo) -> None:
     now = datetime.now(UTC)
     deadline_at = now + timedelta(seconds=options.deadline_s)
     detail = {
@@ -136,6 +142,7 @@ def _assign(given: DemoInput, options: DemoOptions, view: DemoView) -> None:
         "reading_location": LOCATION,
         "priority": "high",
         "deadline_at": deadline_at.isoformat(),
+        "assigned_to": reader.model_dump(),
     }
     view.assigned(at=now, deadline=deadline_at)
     boto3.client("events").put_events(
@@ -194,13 +201,35 @@ def _looking(within_s: float) -> Iterator[None]:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _compare(stack: LocalStack) -> Comparison:
-    """Every frame that the node claims, against the archive's own."""
+def _read(
+    stack: LocalStack, studies: Collection[str], *, began_at: datetime
+) -> tuple[Comparison, AccessFacts]:
+    """Every frame that was assigned, as its reader, against the archive's; others get nothing."""
     claims = [_claim(held) for held in stack.node.holdings()["series"]]
-    with contextlib.closing(NodeReader(stack.node.url)) as node:
-        origins = open_origins(runtime.settings().origins)
-        with contextlib.closing(origins):
-            return compare(claims, node=node, origins=origins)
+    assigned = [claim for claim in claims if claim.series.study_instance_uid in studies]
+    with contextlib.ExitStack() as opened:
+        origins = opened.enter_context(contextlib.closing(open_origins(runtime.settings().origins)))
+        reader, colleague, nobody = (
+            opened.enter_context(
+                contextlib.closing(NodeReader(stack.node.url, name=name, bearer=bearer))
+            )
+            for name, bearer in (
+                ("reader", stack.token_for(READER)),
+                ("colleague", stack.token_for(COLLEAGUE)),
+                ("nobody", None),
+            )
+        )
+        comparison = compare(assigned, node=reader, origins=origins)
+        unassigned = try_to_read(colleague, claims, origins=origins)
+        without_token = try_to_read(nobody, claims, origins=origins)
+    span = Span(began_at, datetime.now(UTC))
+    stack.node.stop()  # which signs the ends of its audit's lanes
+    given = (*reader.given, *colleague.given, *nobody.given)
+    audit = audit_facts(stack.audit_folder, given, span=span)
+    facts = AccessFacts(
+        reader=READER.subject, unassigned=unassigned, without_token=without_token, audit=audit
+    )
+    return comparison, facts
 
 
 def _claim(held: dict[str, Any]) -> Claim:

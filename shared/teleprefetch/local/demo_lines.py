@@ -27,6 +27,8 @@ def lines_between(before: DemoState, after: DemoState) -> Iterator[str]:
         yield printable(after.released.sentence)
     if after.verified is not None and after.verified != before.verified:
         yield after.verified.sentence
+    if after.accessed is not None and after.accessed != before.accessed:
+        yield printable(after.accessed.sentence)
 
 
 def _machines(before: DemoState, after: DemoState) -> Iterator[str]:

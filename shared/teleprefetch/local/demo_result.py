@@ -6,6 +6,7 @@ from typing import Any
 from teleprefetch.assignment import Notice, PriorWarmth
 from teleprefetch.domain.warmth import Proof
 from teleprefetch.local.comparing import Comparison
+from teleprefetch.local.demo_access import AccessFacts
 from teleprefetch.model import Value, WarmReport
 from teleprefetch.prefetch import Outcome
 
@@ -36,7 +37,9 @@ class DemoResult(Value):
     """The whole of a demo; counts are those of the assignment's prefetch.
 
     `frames_verified` are the frames that the node gave and that equal the archive's own, among
-    those that were planned; `frames_compared` and `frames_differing` are of all that it holds.
+    those that were planned; `frames_compared` and `frames_differing` are of all that it holds of
+    the assigned study and its priors.
+    `access` says with whose token they were read, and who was given nothing.
     `frame_requests` is how often the data store was asked for a frame before the comparison, by
     every order together: the same frame for two orders is asked for once. None for an archive.
     `frames_unproven_at_kill` had been asked for when the node was killed and were not held
@@ -55,14 +58,20 @@ class DemoResult(Value):
     frames_compared: int
     frames_differing: int
     bytes_warmed: int
+    access: AccessFacts
     files_left_out: tuple[str, ...]
     seconds: float
 
     @property
     def is_proven(self) -> bool:
-        """Whether all that was planned is warm and equal, and nothing that is held differs."""
+        """Whether all that was planned is warm and equal, nothing that is held differs.
+
+        And whether nobody but the assigned reader was given anything, and all of it is on record.
+        """
         return (
-            self.frames_verified == self.frames_warmed == self.frames_planned
+            self.outcome != "failed"
+            and self.access.is_proven
+            and self.frames_verified == self.frames_warmed == self.frames_planned
             and self.frames_differing == 0
         )
 
@@ -74,6 +83,7 @@ def result_of(
     proof: Proof,
     reports: Sequence[WarmReport],
     comparison: Comparison,
+    access: AccessFacts,
     frame_requests: int | None,
     frames_unproven_at_kill: int | None,
     files_left_out: tuple[str, ...],
@@ -94,6 +104,7 @@ def result_of(
         frames_compared=comparison.compared,
         frames_differing=len(comparison.differing),
         bytes_warmed=_sum(reports, "bytes_warmed"),
+        access=access,
         files_left_out=files_left_out,
         seconds=round(seconds, 2),
     )

@@ -92,6 +92,14 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Who was given what, in words."""
+
+    sentence: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DemoState:
     """All that the demo shows; every method returns the state after something was seen."""
 
@@ -103,6 +111,7 @@ class DemoState:
     deadline: datetime | None = None
     released: Notice | None = None
     verified: Verification | None = None
+    accessed: Access | None = None
 
     def event_seen(self, time: datetime, detail_type: str) -> "DemoState":
         """An event came over the bus."""
@@ -136,6 +145,10 @@ class DemoState:
     def verification(self, *, compared: int, differing: int) -> "DemoState":
         """Frames were compared with the archive's."""
         return replace(self, verified=Verification(compared, differing))
+
+    def access(self, sentence: str, *, passed: bool) -> "DemoState":
+        """It was tried who is given what."""
+        return replace(self, accessed=Access(sentence, passed))
 
 
 def printable(text: str) -> str:

@@ -73,6 +73,15 @@ class DemoTelling:
             self.progress(report)
         self._show_priors()
 
+    def studies(self) -> frozenset[str]:
+        """The assigned study and its priors, taken or left out: what its reader may read."""
+        plan = self._plan()
+        if plan is None:
+            return frozenset()
+        return frozenset(
+            {plan.study_instance_uid, *(one.study_instance_uid for one in plan.priors)}
+        )
+
     def proof(self) -> Proof:
         """What is proven in the end."""
         return prove(self._plan(), self.reports, failure="", now=datetime.now(UTC))

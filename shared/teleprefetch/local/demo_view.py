@@ -54,9 +54,10 @@ def picture(
         parts.append(_nodes(state, now))
     if state.released is not None:
         parts.append(Text(printable(state.released.sentence), style="bold"))
-    if state.verified is not None:
-        style = "bold green" if state.verified.passed else "bold red"
-        parts.append(Text(state.verified.sentence, style=style))
+    for outcome in (state.verified, state.accessed):
+        if outcome is not None:
+            style = "bold green" if outcome.passed else "bold red"
+            parts.append(Text(printable(outcome.sentence), style=style))
     return Group(*parts)
 
 
@@ -65,7 +66,7 @@ def _others(state: DemoState, width: int, shown: int) -> int:
     events = min(max(len(state.events), 1), shown) + 2
     machines = min(max(len(state.machines), 1), shown) + 2
     above = max(events, machines) if width >= _WIDE else events + machines
-    table, nodes, sentences = 3, len(state.nodes) + 3, 3
+    table, nodes, sentences = 3, len(state.nodes) + 3, 5
     return above + table + nodes + sentences
 
 
@@ -253,6 +254,10 @@ class DemoView:
     def verification(self, *, compared: int, differing: int) -> None:
         """Show how the node's frames compare with the archive's."""
         self._change(lambda state: state.verification(compared=compared, differing=differing))
+
+    def access(self, sentence: str, *, passed: bool) -> None:
+        """Show who was given what."""
+        self._change(lambda state: state.access(sentence, passed=passed))
 
     def _change(self, change: Callable[[DemoState], DemoState]) -> None:
         with self._lock:

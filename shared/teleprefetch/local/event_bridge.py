@@ -28,10 +28,13 @@ def delivery() -> Any:
 def _send_to_targets(
     rule: Rule, original_event: EventMessageType, transform_input: bool = True
 ) -> None:
+    # a rule by the clock has no pattern, and moto's then matches every event
+    if not rule.event_pattern.get_pattern():
+        return
     if rule.state != "ENABLED" or not rule.event_pattern.matches_event(original_event):
         return
     event = _as_delivered(original_event)
-    others = [target for target in rule.targets if not _deliver(target["Arn"], event)]
+    others = [target for target in rule.targets if not deliver(target["Arn"], event)]
     if others:
         remaining = copy.copy(rule)
         remaining.targets = others
@@ -48,7 +51,8 @@ def _as_delivered(original_event: EventMessageType) -> dict[str, Any]:
     return event
 
 
-def _deliver(arn: str, event: dict[str, Any]) -> bool:
+def deliver(arn: str, event: dict[str, Any]) -> bool:
+    """Start a machine, or invoke a function on a thread of its own; False for any other target."""
     _, _, service, region, account_id, _ = arn.split(":", 5)
     text = json.dumps(event)
     if service == "states":

@@ -6,22 +6,41 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import urllib3
 
 _READY_WITHIN_S: Final = 20
+_ENDED_WITHIN_S: Final = 30
 
 
 class NodeProcess:
-    """One node on this machine; it keeps its store and its address when started again."""
+    """One node on this machine; it keeps its store and its address when started again.
+
+    Args:
+        name: the node's.
+        folder: where its store is.
+        environment: its settings, besides those that follow from the other arguments.
+        log_path: where its output goes.
+        port: of loopback; 0 takes one that is free.
+        bearer: the token of an operator, who may see what the node holds; None sends none.
+    """
 
     def __init__(
-        self, *, name: str, folder: Path, environment: dict[str, str], log_path: Path
+        self,
+        *,
+        name: str,
+        folder: Path,
+        environment: dict[str, str],
+        log_path: Path,
+        port: int = 0,
+        bearer: Callable[[], str] | None = None,
     ) -> None:
         self.name = name
-        self.port = _free_port()
+        self.port = port or _free_port()
+        self._bearer = bearer
         self.url = f"http://127.0.0.1:{self.port}"
         self._log_path = log_path
         self._environment = environment | {
@@ -68,13 +87,16 @@ class NodeProcess:
             return
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(_ENDED_WITHIN_S)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def holdings(self) -> Any:
         """What the node says it holds, and has verified."""
-        answer = urllib3.request("GET", f"{self.url}/warm", timeout=10, retries=False)
+        headers = {} if self._bearer is None else {"Authorization": f"Bearer {self._bearer()}"}
+        answer = urllib3.request(
+            "GET", f"{self.url}/warm", headers=headers, timeout=10, retries=False
+        )
         if answer.status != 200:
             raise RuntimeError(f"{self.name} answers {answer.status}")
         return json.loads(answer.data)

@@ -18,6 +18,7 @@ from teleprefetch.errors import InvalidPayloadError, OriginUnavailableError
 from teleprefetch.local import demo_input
 from teleprefetch.local.demo_input import DemoInput
 from teleprefetch.local.stack import DATASTORE_ID, LOCATION
+from teleprefetch.model import AssignedTo
 
 ASSIGNMENT_ID: Final = "up-1"
 # OHIF's hanging protocol for two studies; it hangs the first beside the second.
@@ -40,7 +41,7 @@ def studies_to_read(
     return demo_input.made_up(folder, today=today, scale=1)
 
 
-def give(studies: DemoInput) -> Notice:
+def give(studies: DemoInput, *, reader: AssignedTo) -> Notice:
     """Import studies, assign the current one, and return the notice that lets the reader begin.
 
     Raises:
@@ -49,12 +50,19 @@ def give(studies: DemoInput) -> Notice:
     s3, client = boto3.client("s3"), boto3.client("medical-imaging")
     demo_input.import_files(studies.history, name="history", s3=s3, client=client)
     demo_input.import_files(studies.current, name="current", s3=s3, client=client)
-    assign(studies.study_instance_uid, assignment_id=ASSIGNMENT_ID, origin_id=DATASTORE_ID)
+    assign(
+        studies.study_instance_uid,
+        assignment_id=ASSIGNMENT_ID,
+        origin_id=DATASTORE_ID,
+        assigned_to=reader,
+    )
     return notice_of(ASSIGNMENT_ID)
 
 
-def assign(study_instance_uid: str, *, assignment_id: str, origin_id: str) -> None:
-    """Tell the bus, as a worklist does, that the reader of this stack is to read a study."""
+def assign(
+    study_instance_uid: str, *, assignment_id: str, origin_id: str, assigned_to: AssignedTo
+) -> None:
+    """Tell the bus, as a worklist does, who of this stack is to read a study."""
     detail = {
         "schema_version": "1",
         "assignment_id": assignment_id,
@@ -63,6 +71,7 @@ def assign(study_instance_uid: str, *, assignment_id: str, origin_id: str) -> No
         "reading_location": LOCATION,
         "priority": "high",
         "deadline_at": (datetime.now(UTC) + timedelta(seconds=_DEADLINE_S)).isoformat(),
+        "assigned_to": assigned_to.model_dump(),
     }
     boto3.client("events").put_events(
         Entries=[

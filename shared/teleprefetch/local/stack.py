@@ -12,14 +12,20 @@ from unittest.mock import patch
 
 import boto3
 
+from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, LocalAws
 from teleprefetch.local.healthimaging import DEFAULT_THROTTLES, HealthImaging, Throttles
+from teleprefetch.local.login.issuer import LocalIssuer
+from teleprefetch.local.login.oauth import Client
+from teleprefetch.local.login.people import OPERATOR, READER, SITE, Person
+from teleprefetch.local.login.provider import Provider
+from teleprefetch.local.login.tokens import TOKEN_S
 from teleprefetch.local.node_process import NodeProcess
 
 DATASTORE_ID: Final = "7e1e9a17000000000000000000000001"
 INPUT_BUCKET: Final = "local-dicom-input"
 OUTPUT_BUCKET: Final = "local-dicom-output"
-LOCATION: Final = "home"
+LOCATION: Final = SITE
 NODE: Final = "node-a"
 
 
@@ -28,7 +34,8 @@ class StackOptions:
     """What a local stack is made of; the defaults are what an operator would deploy.
 
     `dicomweb_url` adds an archive of that address as the origin `archive`. `node_variables`
-    override the node's settings, `parameters` the template's.
+    override the node's settings, `parameters` the template's. `provider` logs the readers in; None
+    starts the local issuer, whose viewers' tokens live `token_s`. `node_port` 0 takes a free one.
     """
 
     dicomweb_url: str | None = None
@@ -36,6 +43,9 @@ class StackOptions:
     bandwidth_bps: int | None = None
     time_scale: float = 1
     with_node: bool = True
+    provider: Provider | None = None
+    token_s: int = TOKEN_S
+    node_port: int = 0
     parameters: Mapping[str, str] = field(default_factory=dict)
     node_variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -45,6 +55,7 @@ class LocalStack:
 
     def __init__(self, options: StackOptions | None = None) -> None:
         self._options = options or StackOptions()
+        self._issuer: LocalIssuer | None = None
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -64,7 +75,11 @@ class LocalStack:
                 patch.dict(os.environ, {"AWS_ENDPOINT_URL_MEDICAL_IMAGING": self.data_store.url})
             )
             self.aws.deploy(self._parameters())
+            if self._options.provider is None:
+                self._issuer = opening.enter_context(LocalIssuer(token_s=self._options.token_s))
             self.node = self._node()
+            if self._issuer is not None:
+                self._issuer.register(self.provider.viewer_client(self.node.url))
             opening.callback(self.node.stop)
             if self._options.with_node:
                 self.node.start()
@@ -73,6 +88,44 @@ class LocalStack:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    @property
+    def audit_folder(self) -> Path:
+        """The node's audit."""
+        return self._store / "audit"
+
+    @property
+    def _store(self) -> Path:
+        return self.folder / "store"
+
+    @property
+    def provider(self) -> Provider:
+        """Who logs the readers in."""
+        if self._options.provider is not None:
+            return self._options.provider
+        return Provider(issuer=self._local_issuer.url, reader=READER.subject)
+
+    @property
+    def _local_issuer(self) -> LocalIssuer:
+        if self._issuer is None:
+            raise InvalidPayloadError("provider: an outside one, whose tokens are its own")
+        return self._issuer
+
+    def register(self, client: Client) -> None:
+        """Let a client ask the local issuer for logins.
+
+        Raises:
+            InvalidPayloadError: the provider is an outside one.
+        """
+        self._local_issuer.register(client)
+
+    def token_for(self, person: Person, *, lifetime_s: int = 3600) -> str:
+        """An access token of the local issuer, as if this person had logged in.
+
+        Raises:
+            InvalidPayloadError: the provider is an outside one.
+        """
+        return self._local_issuer.token_for(person, lifetime_s=lifetime_s)
 
     @property
     def origins(self) -> dict[str, Any]:
@@ -96,6 +149,14 @@ class LocalStack:
         }
 
     @property
+    def operator_environment(self) -> dict[str, str]:
+        """What operators' commands need beside it: the stack by name, and the nodes' addresses."""
+        return {
+            "TELEPREFETCH_STACK": self.aws.stack_name,
+            "NODE_URLS": json.dumps({self.node.name: self.node.url}),
+        }
+
+    @property
     def addresses(self) -> dict[str, str]:
         """Where everything answers, in words."""
         outputs = self.aws.outputs
@@ -107,6 +168,7 @@ class LocalStack:
             "import job output": f"s3://{OUTPUT_BUCKET}/",
             f"node {self.node.name}": f"{self.node.url}/dicom-web",
             "what it holds": f"{self.node.url}/warm",
+            "issuer of tokens": self.provider.issuer,
             "import machine": outputs["ImportMachineArn"],
             "prefetch machine": outputs["PrefetchMachineArn"],
             "assignment machine": outputs["AssignmentMachineArn"],
@@ -114,6 +176,9 @@ class LocalStack:
             "documents": f"s3://{outputs['DocumentsBucketName']}/",
             "logs": str(self.folder),
         }
+
+    def _operator_token(self) -> str:
+        return self.token_for(OPERATOR)
 
     def _data_store(self) -> HealthImaging:
         s3 = boto3.client("s3")
@@ -141,8 +206,10 @@ class LocalStack:
     def _node(self) -> NodeProcess:
         return NodeProcess(
             name=NODE,
-            folder=self.folder / "store",
+            folder=self._store,
             log_path=self.folder / "node.log",
+            port=self._options.node_port,
+            bearer=self._operator_token if self._issuer is not None else None,
             environment=self.environment
             | {
                 "QUEUE_URL": self.aws.outputs["NodeQueueUrl"],
@@ -152,5 +219,6 @@ class LocalStack:
                 "HEARTBEAT_S": "2",
                 "VISIBILITY_S": "6",
             }
+            | self.provider.node_variables()
             | dict(self._options.node_variables),
         )

@@ -1,15 +1,16 @@
 """State `AdmitAssignment`: from the worklist's event to how long its notice may wait."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from teleprefetch.assignment import Assignment, StudyAssigned, prefetch_id_of_assignment
-from teleprefetch.model import Instant
-from teleprefetch.ports import Assignments
-from teleprefetch.settings import Routing
+from teleprefetch.model import AssignedTo, Instant
+from teleprefetch.ports import Assignments, Runs
+from teleprefetch.run_records import Run, notice_run_id
+from teleprefetch.settings import Gate, Routing
 
 RELEASE_MARGIN_S: Final = 3  # what the release itself may take: a cold function and its retries
 
@@ -20,8 +21,9 @@ def run(
     payload: Mapping[str, Any],
     *,
     assignments: Assignments,
+    runs: Runs,
     routing: Routing,
-    deadline_s: int,
+    gate: Gate,
     now: datetime,
 ) -> Assignment:
     """Admit an assignment, once; admitting it again gives what is left of its wait.
@@ -35,7 +37,7 @@ def run(
     event = payload.get("event")
     assigned = assigned_of(event)
     routing.nodes_of(assigned.reading_location)
-    deadline_at = deadline_of(event, assigned, deadline_s=deadline_s, now=now)
+    deadline_at = deadline_of(event, assigned, gate=gate, now=now)
     assignment = Assignment(
         assignment_id=assigned.assignment_id,
         prefetch_id=prefetch_id_of_assignment(assigned.assignment_id),
@@ -50,7 +52,35 @@ def run(
     )
     execution_id = str(payload.get("execution_id", ""))
     holder = assignments.admit(assignment, execution_id=execution_id)
-    return assignment.model_copy(update={"is_first": holder == execution_id})
+    is_first = holder == execution_id
+    if is_first:
+        runs.record(_waiting(assignment, execution_id, now=now))
+    return assignment.model_copy(update={"is_first": is_first})
+
+
+def reader_of(assigned_to: AssignedTo | None) -> str | None:
+    """The reader that an assignment is found by: a person, else the first of the groups."""
+    if assigned_to is None:
+        return None
+    return assigned_to.subject or next(iter(assigned_to.groups), None)
+
+
+def _waiting(assignment: Assignment, execution_id: str, *, now: datetime) -> Run:
+    return Run(
+        run_id=notice_run_id(assignment.assignment_id),
+        kind="notice",
+        at=now,
+        outcome="waiting",
+        of=assignment.prefetch_id,
+        origin_id=assignment.origin_id,
+        study_instance_uid=assignment.study_instance_uid,
+        reader=reader_of(assignment.assigned_to),
+        reading_location=assignment.reading_location,
+        priority=assignment.priority,
+        assignment_id=assignment.assignment_id,
+        deadline_at=assignment.deadline_at,
+        execution_arn=execution_id,
+    )
 
 
 def assigned_of(event: object) -> StudyAssigned:
@@ -63,14 +93,10 @@ def assigned_of(event: object) -> StudyAssigned:
     return StudyAssigned.parse(detail, at="detail")
 
 
-def deadline_of(
-    event: object, assigned: StudyAssigned, *, deadline_s: int, now: datetime
-) -> datetime:
-    """When the notice goes out at the latest: as the event says, or by setting from its time."""
-    if assigned.deadline_at is not None:
-        return assigned.deadline_at
+def deadline_of(event: object, assigned: StudyAssigned, *, gate: Gate, now: datetime) -> datetime:
+    """When the notice goes out at the latest, counted from the event's time."""
     try:
         begun = _INSTANT.validate_python(event["time"] if isinstance(event, Mapping) else None)
     except (KeyError, ValidationError):
         begun = now
-    return min(begun, now) + timedelta(seconds=deadline_s)
+    return gate.deadline_at(assigned.priority, begun_at=min(begun, now), given=assigned.deadline_at)

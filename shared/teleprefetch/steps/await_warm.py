@@ -24,15 +24,21 @@ def run(payload: Mapping[str, Any], *, executions: Executions) -> bool:
     task_token = payload.get("task_token")
     if not isinstance(task_token, str) or not task_token:
         raise InvalidPayloadError("task_token: missing")
-    request = PrefetchRequest(
+    request = prefetch_of(assignment, waiter=task_token)
+    return executions.start(request.prefetch_id, {"request": request.model_dump(mode="json")})
+
+
+def prefetch_of(assignment: Assignment, *, waiter: str) -> PrefetchRequest:
+    """The prefetch that an assignment asks for; `waiter` is a task token, or empty."""
+    return PrefetchRequest(
         prefetch_id=assignment.prefetch_id,
         origin_id=assignment.origin_id,
         study_instance_uid=assignment.study_instance_uid,
         reading_locations=(assignment.reading_location,),
         cause="assignment",
         priority=assignment.priority,
-        waiter=task_token,
+        waiter=waiter,
         assignment_id=assignment.assignment_id,
         assigned_to=assignment.assigned_to,
+        deadline_at=assignment.deadline_at,
     )
-    return executions.start(request.prefetch_id, {"request": request.model_dump(mode="json")})

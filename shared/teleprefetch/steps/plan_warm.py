@@ -1,24 +1,28 @@
 """State `PlanWarm`: what to warm within the byte budget, and an order for each node."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from teleprefetch.domain.plan import plan_warming
 from teleprefetch.domain.relevance import Ranking
 from teleprefetch.domain.rules import SiteRules
+from teleprefetch.errors import PrefetchError
 from teleprefetch.model import (
     Assigned,
     Instant,
     ObjectPointer,
+    Plan,
     Priority,
     Slug,
     StudyRecord,
     Value,
 )
-from teleprefetch.ports import Documents
+from teleprefetch.ports import Documents, LookupKeys, Nodes, Runs
 from teleprefetch.prefetch import Candidates, PrefetchRequest, digest_of
-from teleprefetch.settings import Routing
+from teleprefetch.run_records import Run, patient_words, warm_run_id
+from teleprefetch.settings import Gate, Routing
+from teleprefetch.steps.admit_assignment import reader_of
 from teleprefetch.steps.find_priors import Found, request_of
 from teleprefetch.steps.rank_priors import Ranked
 
@@ -32,6 +36,8 @@ class NodeOrder(Value):
     plan: ObjectPointer
     priority: Priority
     give_up_at: Instant
+    due_at: Instant | None
+    waiter: str
     reading: Assigned | None
 
 
@@ -49,14 +55,20 @@ def run(
     state: Mapping[str, Any],
     *,
     documents: Documents,
+    runs: Runs,
+    lookup_keys: LookupKeys | None,
+    nodes: Nodes,
     routing: Routing,
     rules: SiteRules,
+    gate: Gate,
     budget_bytes: int,
     give_up_after_s: int,
     reading_days: int,
     now: datetime,
 ) -> Planned:
-    """Plan the warming of a study and its priors.
+    """Plan the warming of a study and its priors, and record it with an order for each node.
+
+    A node that an operator drains gets no order as long as its location has another.
 
     Raises:
         InvalidPayloadError: the state is malformed or names an unknown reading location.
@@ -74,14 +86,26 @@ def run(
         budget_bytes=budget_bytes,
         rules=rules,
     )
+    plan = _requiring(plan, gate.required_priors(request.priority))
     pointer = documents.put(plan_key(request.prefetch_id), plan)
-    orders = _orders(
-        request,
-        pointer,
-        routing=routing,
+    node_of = _nodes(request, routing, drained=nodes.drained())
+    order = NodeOrder(
+        queue_url="",
+        prefetch_id=request.prefetch_id,
+        node=next(iter(node_of)),
+        plan=pointer,
+        priority=request.priority,
         give_up_at=now + timedelta(seconds=give_up_after_s),
+        due_at=request.deadline_at,
+        waiter=request.waiter if plan.required else "",
         reading=_reading(request, current, ends_at=now + timedelta(days=reading_days)),
     )
+    orders = tuple(
+        order.model_copy(update={"node": node, "queue_url": routing.nodes[node]})
+        for node in node_of
+    )
+    for run in _records(request, current, node_of, lookup_keys=lookup_keys, now=now):
+        runs.record(run)
     return Planned(
         plan=pointer,
         orders=orders,
@@ -112,26 +136,74 @@ def _reading(
     )
 
 
-def _orders(
+def _requiring(plan: Plan, priors: int | None) -> Plan:
+    """The plan with the first priors by rank, and the current study, as what a notice requires."""
+    if priors is None:
+        return plan
+    taken = sorted((prior for prior in plan.priors if prior.taken), key=lambda prior: prior.rank)
+    first = (prior.study_instance_uid for prior in taken[:priors])
+    return plan.model_copy(update={"required": (plan.study_instance_uid, *first)})
+
+
+def _nodes(
+    request: PrefetchRequest, routing: Routing, *, drained: frozenset[str]
+) -> dict[str, str]:
+    """The nodes to order, each once, with the location it is ordered for."""
+    chosen: dict[str, str] = {}
+    for location in request.reading_locations:
+        nodes = routing.nodes_of(location)
+        for node in [node for node in nodes if node not in drained] or nodes:
+            chosen.setdefault(node, location)
+    return chosen
+
+
+def _records(
     request: PrefetchRequest,
-    plan: ObjectPointer,
+    current: StudyRecord,
+    node_of: Mapping[str, str],
     *,
-    routing: Routing,
-    give_up_at: datetime,
-    reading: Assigned | None,
-) -> tuple[NodeOrder, ...]:
-    nodes = dict.fromkeys(
-        node for location in request.reading_locations for node in routing.nodes_of(location)
+    lookup_keys: LookupKeys | None,
+    now: datetime,
+) -> Iterable[Run]:
+    """The run of the prefetch, and one for each node's order; what a lookup needs, no more."""
+    about: dict[str, Any] = {
+        "at": now,
+        "origin_id": request.origin_id,
+        "study_instance_uid": request.study_instance_uid,
+        "reader": reader_of(request.assigned_to),
+        "priority": request.priority,
+        "assignment_id": request.assignment_id,
+        **_lookups(current, lookup_keys),
+    }
+    yield Run(
+        run_id=request.prefetch_id,
+        kind="prefetch",
+        outcome="warming",
+        of=request.of,
+        reading_location=request.reading_locations[0],
+        **about,
     )
-    return tuple(
-        NodeOrder(
-            queue_url=routing.nodes[node],
-            prefetch_id=request.prefetch_id,
+    for node, location in node_of.items():
+        yield Run(
+            run_id=warm_run_id(request.prefetch_id, node),
+            kind="warm",
+            outcome="ordered",
+            of=request.prefetch_id,
             node=node,
-            plan=plan,
-            priority=request.priority,
-            give_up_at=give_up_at,
-            reading=reading,
+            reading_location=location,
+            **about,
         )
-        for node in nodes
-    )
+
+
+def _lookups(current: StudyRecord, lookup_keys: LookupKeys | None) -> dict[str, str]:
+    """What a run is found by; without the key's keeper it is warmed all the same, and says so."""
+    if lookup_keys is None:
+        return {}
+    accession = current.accession_number.strip()
+    try:
+        keys = {"patient_key": lookup_keys.key_of("patient", patient_words(current.patient))}
+        if accession:
+            keys["accession_key"] = lookup_keys.key_of("accession", accession)
+    except PrefetchError as error:
+        return {"cause": f"not found by patient or accession: {type(error).__name__}: {error}"}
+    return keys

@@ -8,12 +8,16 @@ from typing import Any
 from teleprefetch.domain.causes import cause_of
 from teleprefetch.domain.import_events import import_id_of
 from teleprefetch.errors import InvalidPayloadError
-from teleprefetch.ports import Outcomes, Tasks
+from teleprefetch.ports import Outcomes, Runs, Tasks
 from teleprefetch.prefetch import Outcome, PrefetchRequest
-from teleprefetch.steps.record_outcome import prefetch_answer
+from teleprefetch.run_records import Run
+from teleprefetch.steps.record_import import import_run
+from teleprefetch.steps.record_outcome import prefetch_answer, prefetch_run
 
 
-def run(event: Mapping[str, Any], *, outcomes: Outcomes, tasks: Tasks, now: datetime) -> Outcome:
+def run(
+    event: Mapping[str, Any], *, outcomes: Outcomes, runs: Runs, tasks: Tasks, now: datetime
+) -> Outcome:
     """Record that an `import` or `prefetch` execution failed, timed out or was aborted.
 
     The assignment that waits for a failed prefetch is told, so that its notice need not wait
@@ -21,6 +25,10 @@ def run(event: Mapping[str, Any], *, outcomes: Outcomes, tasks: Tasks, now: date
 
     Args:
         event: EventBridge's `Step Functions Execution Status Change`.
+        outcomes: where it is recorded; one that stands and is no failure is left.
+        runs: where it is found, with the execution that can be replayed.
+        tasks: where the assignment waits.
+        now: the time of the record.
 
     Raises:
         InvalidPayloadError: the event is not one, or does not hold the execution's input.
@@ -32,9 +40,11 @@ def run(event: Mapping[str, Any], *, outcomes: Outcomes, tasks: Tasks, now: date
     cause = cause_of({"Error": detail.get("error"), "Cause": detail.get("cause")})
     cause = cause if detail.get("error") else str(detail.get("status", "FAILED"))
     if "request" not in state:
-        return outcomes.record(
+        outcome = outcomes.record(
             Outcome(subject=import_id_of(state), state="failed", recorded_at=now, cause=cause)
         )
+        runs.record(_of_execution(import_run(outcome, state.get("detail")), detail))
+        return outcome
     request = PrefetchRequest.parse(state["request"], at="detail.input.request")
     outcome = outcomes.record(
         Outcome(
@@ -46,10 +56,15 @@ def run(event: Mapping[str, Any], *, outcomes: Outcomes, tasks: Tasks, now: date
             cause=cause,
         )
     )
+    runs.record(_of_execution(prefetch_run(request, outcome, now=now), detail))
     if request.waiter:
         # an answer, not a failure: the machine would take the error's name for its own task's
         tasks.succeed(request.waiter, prefetch_answer(outcome))
     return outcome
+
+
+def _of_execution(run: Run, detail: Mapping[str, Any]) -> Run:
+    return run.model_copy(update={"execution_arn": str(detail.get("executionArn", "")) or None})
 
 
 def _input_of(detail: Mapping[str, Any]) -> dict[str, Any]:

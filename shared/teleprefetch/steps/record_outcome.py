@@ -8,15 +8,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from teleprefetch.domain.causes import cause_of
 from teleprefetch.errors import InvalidPayloadError
-from teleprefetch.ports import Outcomes, Tasks
-from teleprefetch.prefetch import NodeResult, Outcome, OutcomeState
+from teleprefetch.ports import Runs, Tasks
+from teleprefetch.prefetch import NodeResult, Outcome, OutcomeState, PrefetchRequest
+from teleprefetch.run_records import Run, warm_run_id
 from teleprefetch.steps.find_priors import Found, request_of
+from teleprefetch.steps.release_assignment import Desk, announce_late_warm
 
 _NODES: TypeAdapter[tuple[NodeResult, ...]] = TypeAdapter(tuple[NodeResult, ...])
 
 
-def run(state: Mapping[str, Any], *, outcomes: Outcomes, tasks: Tasks, now: datetime) -> Outcome:
-    """Record how a prefetch ended and tell the assignment that waits for it.
+def run(state: Mapping[str, Any], *, desk: Desk, tasks: Tasks, now: datetime) -> Outcome:
+    """Record how a prefetch ended and tell the assignment that waits for it, or did.
+
+    An assignment whose notice went out before, and lacked something, is told of it by `Study Warm`.
 
     Args:
         state: `request`, and either `nodes` or the `error` that was caught.
@@ -26,7 +30,7 @@ def run(state: Mapping[str, Any], *, outcomes: Outcomes, tasks: Tasks, now: date
     """
     request = request_of(state)
     nodes = _nodes_of(state)
-    outcome = outcomes.record(
+    outcome = desk.outcomes.record(
         Outcome(
             subject=request.prefetch_id,
             state=_state_of(state, nodes),
@@ -37,9 +41,57 @@ def run(state: Mapping[str, Any], *, outcomes: Outcomes, tasks: Tasks, now: date
             counts=_counts_of(nodes),
         )
     )
+    _record(request, outcome, nodes, runs=desk.runs, now=now)
     if request.waiter:
         tasks.succeed(request.waiter, prefetch_answer(outcome))
+    if request.assignment_id is not None:
+        announce_late_warm(request.assignment_id, request.prefetch_id, desk=desk, now=now)
     return outcome
+
+
+def prefetch_run(request: PrefetchRequest, outcome: Outcome, *, now: datetime) -> Run:
+    """The run of a prefetch as it ended, for whoever knows of it only its request."""
+    return Run(
+        run_id=request.prefetch_id,
+        kind="prefetch",
+        at=now,
+        outcome=outcome.state,
+        ended_at=now,
+        of=request.of,
+        origin_id=request.origin_id,
+        study_instance_uid=request.study_instance_uid,
+        reading_location=request.reading_locations[0],
+        priority=request.priority,
+        assignment_id=request.assignment_id,
+        counts=outcome.counts,
+        # nothing to add leaves what planning said, such as that a lookup key was refused
+        **({"cause": outcome.cause} if outcome.cause else {}),
+    )
+
+
+def _record(
+    request: PrefetchRequest,
+    outcome: Outcome,
+    nodes: Sequence[NodeResult],
+    *,
+    runs: Runs,
+    now: datetime,
+) -> None:
+    runs.record(prefetch_run(request, outcome, now=now))
+    for node in nodes:
+        runs.record(
+            Run(
+                run_id=warm_run_id(request.prefetch_id, node.node),
+                kind="warm",
+                at=now,
+                outcome=node.state,
+                ended_at=now,
+                cause=cause_of(node.error.model_dump(by_alias=True)) if node.error else "",
+                of=request.prefetch_id,
+                node=node.node,
+                counts=_counts_of([node]),
+            )
+        )
 
 
 def prefetch_answer(outcome: Outcome) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from teleprefetch.assignment import AssignmentAddress, Notice, prefetch_id_of_assignment
+from teleprefetch.assignment import AssignmentAddress, LateWarm, Notice, prefetch_id_of_assignment
 from teleprefetch.domain.causes import cause_of
 from teleprefetch.domain.import_events import import_id_of
+from teleprefetch.domain.viewer_links import with_links
 from teleprefetch.domain.warmth import Proof, prove
 from teleprefetch.errors import (
     CorruptPayloadError,
@@ -16,12 +18,15 @@ from teleprefetch.errors import (
     PrefetchError,
 )
 from teleprefetch.model import ObjectPointer, Plan, Value, WarmReport
-from teleprefetch.ports import Assignments, Documents, Events, Outcomes, Progress
+from teleprefetch.ports import Assignments, Documents, Events, Outcomes, Progress, Runs
 from teleprefetch.prefetch import Outcome
+from teleprefetch.run_records import Run, notice_run_id
+from teleprefetch.settings import Gate
 from teleprefetch.steps.admit_assignment import assigned_of, deadline_of
 from teleprefetch.steps.plan_warm import plan_key
 
 NOTICE: Final = "Assignment Released"
+LATE_WARM: Final = "Study Warm"
 LISTED_PRIORS: Final = 200  # of about 600 bytes; PutEvents takes less than 256 KB
 
 
@@ -33,18 +38,21 @@ class Released(Value):
     why: str
 
 
-def run(
-    given: Mapping[str, Any],
-    *,
-    assignments: Assignments,
-    progress: Progress,
-    documents: Documents,
-    documents_bucket: str,
-    events: Events,
-    outcomes: Outcomes,
-    deadline_s: int,
-    now: datetime,
-) -> Released:
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a release reads and writes."""
+
+    assignments: Assignments
+    progress: Progress
+    documents: Documents
+    documents_bucket: str
+    events: Events
+    outcomes: Outcomes
+    runs: Runs
+    viewer_url: str | None = None
+
+
+def run(given: Mapping[str, Any], *, desk: Desk, gate: Gate, now: datetime) -> Released:
     """Release an assignment to its reader.
 
     A plan, a report or a field of the event that cannot be read is told in the notice and never
@@ -52,21 +60,17 @@ def run(
 
     Args:
         given: the machine's state, or the event about the machine's own failure.
+        desk: what it works with.
+        gate: when notices go out.
+        now: the time of the notice.
     """
     state = _state_of(given)
     about = _what_can_be_read(state.get("detail"))
     if "assignment_id" not in about:
-        return _refuse(state, outcomes=outcomes, now=now)
+        return _refuse(state, outcomes=desk.outcomes, now=now)
     assignment_id = about["assignment_id"]
     prefetch_id = prefetch_id_of_assignment(assignment_id)
-    proof = _proof(
-        prefetch_id,
-        _failure_of(state),
-        progress=progress,
-        documents=documents,
-        documents_bucket=documents_bucket,
-        now=now,
-    )
+    proof = _proof(prefetch_id, _failure_of(state), desk=desk, now=now)
     notice = Notice(
         assignment_id=assignment_id,
         prefetch_id=prefetch_id,
@@ -76,12 +80,87 @@ def run(
         reason=proof.reason,
         why=proof.why,
         released_at=now,
-        deadline_at=_deadline_of(state, deadline_s=deadline_s, now=now),
+        deadline_at=_deadline_of(state, gate=gate, now=now),
         current=proof.current,
         priors=proof.priors[:LISTED_PRIORS],
         priors_not_listed=len(proof.priors[LISTED_PRIORS:]),
     )
-    return _publish(notice, assignments=assignments, events=events, now=now)
+    released = _publish(with_links(notice, desk.viewer_url), desk=desk, now=now)
+    _record(assignment_id, desk=desk, now=now)
+    announce_late_warm(assignment_id, prefetch_id, desk=desk, now=now)
+    return released
+
+
+def announce_late_warm(assignment_id: str, prefetch_id: str, *, desk: Desk, now: datetime) -> bool:
+    """Publish `Study Warm` if a notice is out that lacked something which is proven warm by now.
+
+    Whoever ends last - the notice, or a prefetch - finds what the other wrote, and one of them
+    sends the event, once.
+
+    Args:
+        assignment_id: whose notice it is about.
+        prefetch_id: the prefetch that warmed it: the assignment's own, or a replay of it.
+        desk: what it works with.
+        now: the time of the event.
+    """
+    notice = desk.assignments.notice(assignment_id)
+    ended = desk.outcomes.outcome(prefetch_id)
+    if notice is None or notice.is_complete or ended is None:
+        return False
+    if ended.state not in {"warm", "none relevant"}:
+        return False
+    proof = _proof(prefetch_id, "", desk=desk, now=now)
+    if proof.reason != "warm" or proof.why:
+        return False
+    if not desk.assignments.late_warm(assignment_id, at=now):
+        return False
+    late = LateWarm(
+        assignment_id=assignment_id,
+        prefetch_id=prefetch_id,
+        origin_id=notice.origin_id,
+        study_instance_uid=notice.study_instance_uid,
+        reading_location=notice.reading_location,
+        warm_at=now,
+        released_at=notice.released_at,
+        studies=1 + sum(prior.warm == "warm" for prior in proof.priors),
+        link=notice.link,
+    )
+    try:
+        desk.events.publish(LATE_WARM, late.model_dump(mode="json"))
+    except PrefetchError:
+        desk.assignments.drop_late_warm(assignment_id)
+        raise
+    _record(assignment_id, desk=desk, now=now, warm_at=now)
+    return True
+
+
+def _record(
+    assignment_id: str, *, desk: Desk, now: datetime, warm_at: datetime | None = None
+) -> None:
+    """Write the notice that stands into its run, and that it was followed by `Study Warm`."""
+    notice = desk.assignments.notice(assignment_id)
+    if notice is None:
+        return
+    known: dict[str, Any] = {
+        "origin_id": notice.origin_id,
+        "study_instance_uid": notice.study_instance_uid,
+        "reading_location": notice.reading_location,
+        "deadline_at": notice.deadline_at,
+        "warm_at": warm_at,
+    }
+    desk.runs.record(
+        Run(
+            run_id=notice_run_id(assignment_id),
+            kind="notice",
+            at=now,
+            outcome=notice.reason,
+            ended_at=notice.released_at,
+            cause=notice.why,
+            of=notice.prefetch_id,
+            assignment_id=assignment_id,
+            **{name: value for name, value in known.items() if value is not None},
+        )
+    )
 
 
 def _state_of(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -119,21 +198,13 @@ def _refuse(state: Mapping[str, Any], *, outcomes: Outcomes, now: datetime) -> R
     return Released(published=False, reason="refused", why=cause)
 
 
-def _proof(
-    prefetch_id: str,
-    failure: str,
-    *,
-    progress: Progress,
-    documents: Documents,
-    documents_bucket: str,
-    now: datetime,
-) -> Proof:
+def _proof(prefetch_id: str, failure: str, *, desk: Desk, now: datetime) -> Proof:
     plan: Plan | None = None
     reports: tuple[WarmReport, ...] = ()
-    pointer = ObjectPointer(bucket=documents_bucket, key=plan_key(prefetch_id))
+    pointer = ObjectPointer(bucket=desk.documents_bucket, key=plan_key(prefetch_id))
     try:
-        plan = documents.get(pointer, Plan)
-        reports = progress.reports(prefetch_id)
+        plan = desk.documents.get(pointer, Plan)
+        reports = desk.progress.reports(prefetch_id)
     except (OriginUnavailableError, CorruptPayloadError) as error:
         failure = failure or f"{type(error).__name__}: {error}"
     return prove(plan, reports, failure=failure, now=now)
@@ -156,24 +227,22 @@ def _contract_broken(state: Mapping[str, Any]) -> str:
     return ""
 
 
-def _deadline_of(state: Mapping[str, Any], *, deadline_s: int, now: datetime) -> datetime | None:
+def _deadline_of(state: Mapping[str, Any], *, gate: Gate, now: datetime) -> datetime | None:
     try:
-        return deadline_of(state, assigned_of(state), deadline_s=deadline_s, now=now)
+        return deadline_of(state, assigned_of(state), gate=gate, now=now)
     except InvalidPayloadError:
         return None
 
 
-def _publish(
-    notice: Notice, *, assignments: Assignments, events: Events, now: datetime
-) -> Released:
-    claimed = assignments.claim_notice(notice, now=now)
+def _publish(notice: Notice, *, desk: Desk, now: datetime) -> Released:
+    claimed = desk.assignments.claim_notice(notice, now=now)
     if claimed is None:
-        standing = assignments.notice(notice.assignment_id) or notice
+        standing = desk.assignments.notice(notice.assignment_id) or notice
         return Released(published=False, reason=standing.reason, why=standing.why)
     try:
-        events.publish(NOTICE, claimed.model_dump(mode="json"))
+        desk.events.publish(NOTICE, claimed.model_dump(mode="json"))
     except PrefetchError:
-        assignments.drop_claim(notice.assignment_id)
+        desk.assignments.drop_claim(notice.assignment_id)
         raise
-    assignments.notice_published(notice.assignment_id, at=now)
+    desk.assignments.notice_published(notice.assignment_id, at=now)
     return Released(published=True, reason=claimed.reason, why=claimed.why)

@@ -119,6 +119,7 @@ def _request(
         study_instance_uid=study.study_instance_uid,
         reading_locations=import_locations,
         cause="import",
+        of=imported.import_id,
     )
 
 

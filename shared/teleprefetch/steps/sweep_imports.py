@@ -29,18 +29,20 @@ def run(
     executions: Executions,
     window_hours: int,
     now: datetime,
+    grace: timedelta = GRACE,
 ) -> Swept:
     """Start the `import` machine for each job that ended in the window and has no outcome.
 
     An execution is named by the import, so that a job that is still being worked on, or was
-    started by an earlier sweep, is not started again.
+    started by an earlier sweep, is not started again. A job that ended within `grace` is left to
+    its event; started all the same, it would cost a search and nothing twice.
     """
     since = now - timedelta(hours=window_hours)
     ended = [
         job
         for jobs in import_jobs.values()
         for job in jobs.ended_since(since)
-        if job.ended_at is None or job.ended_at <= now - GRACE
+        if job.ended_at is None or job.ended_at <= now - grace
     ]
     started = sum(
         executions.start(import_id_of(event), event) for event in _without_outcome(ended, outcomes)

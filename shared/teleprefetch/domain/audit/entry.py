@@ -78,7 +78,7 @@ class Chain:
 
 def stamp(at: datetime) -> str:
     """An instant as records have it: UTC, microseconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def read_line(line: bytes) -> Entry:

@@ -234,7 +234,7 @@ class ReadThrough:
         answers: list[tuple[Frame, bool]] = self._answers(
             {
                 ("frame alone", key, *frame_name(entry)): partial(
-                    self._retriever.checked_frame, source, series, entry
+                    self._retriever.checked_frame, source, series, entry, for_reader=True
                 )
                 for entry in entries
             }

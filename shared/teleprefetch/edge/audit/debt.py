@@ -1,7 +1,9 @@
 """What could not be recorded while nothing could be written, to be told as soon as it can be."""
 
 import errno
+import logging
 import os
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -9,6 +11,8 @@ from typing import Final
 from teleprefetch.domain.audit.entry import stamp
 from teleprefetch.domain.audit.record import SERVING, AuditRecord
 
+_LOG: Final = logging.getLogger(__name__)
+_ALARM_EVERY_S: Final = 10.0
 _MOST_KEPT: Final = 10_000
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -26,6 +30,7 @@ class Debt:
         self._began_at = ""
         self._denied = self._lost = 0
         self._late: list[bytes] = []
+        self._alarmed_at_s = -_ALARM_EVERY_S
 
     @property
     def is_open(self) -> bool:
@@ -51,6 +56,18 @@ class Debt:
             self._late.append(body)
         else:
             self._lost += 1
+
+    def alarm(self, policy: str) -> None:
+        """Say it in the log of the process, now and then."""
+        if time.monotonic() - self._alarmed_at_s < _ALARM_EVERY_S:
+            return
+        self._alarmed_at_s = time.monotonic()
+        _LOG.critical(
+            "audit: cannot be written (%s); policy %s; %d events so far",
+            self.cause,
+            policy,
+            self.events,
+        )
 
     def records(self, at: datetime) -> Sequence[bytes]:
         """What to write first: that there was a gap, and the events that were kept."""

@@ -3,11 +3,15 @@
 Each process of a node writes a lane of its own (`serve-0`, `serve-1`, `worker`): a chain shared by
 processes would need the last hash under a lock between them for every record, and could not sync
 once for a group. A lane goes on where it ended, over restarts and segments.
+
+Room is made ahead, by zeros: a record that changes neither the length of its file nor the blocks it
+has is synced without the file system's journal, in half the time. Zeros at the end are no records.
 """
 
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +22,7 @@ from teleprefetch.errors import NodeUnavailableError
 SUFFIX: Final = ".jsonl"
 RESERVE_BYTES: Final = 64 * 1024
 _SEGMENT_BYTES: Final = 32 << 20
+_ROOM_BYTES: Final = 1 << 20
 _MODE: Final = 0o600
 
 
@@ -42,6 +47,7 @@ class Lane:
         self.path = folder / name
         self._segment_bytes = segment_bytes
         self._descriptor = -1
+        self._length = self._room_bytes = 0
         self._must_cut = self._must_rotate = False
         self._lock = _locked(self.path)
         try:
@@ -67,7 +73,9 @@ class Lane:
                 self._rotate()
             lines = b"".join([self.chain.link(body, at) for body in bodies])
             self._must_cut = True
-            _write(self._descriptor, lines)
+            if self._length + len(lines) > self._room_bytes:
+                self._make_room(len(lines))
+            _write(self._descriptor, lines, self._length)
             self._must_rotate = True
             os.fdatasync(self._descriptor)
         except OSError:
@@ -96,6 +104,8 @@ class Lane:
 
     def close(self) -> None:
         """Let others write the lane."""
+        if self._descriptor >= 0:
+            self._cut_room()
         for descriptor in (self._descriptor, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -105,7 +115,8 @@ class Lane:
         path = self.tail.append_to
         if path is None:
             path = self.path / f"{self.chain.seq + 1:016d}{SUFFIX}"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, _MODE)
+        self._room_bytes = 0
         self._length = self.tail.length_bytes if path == self.tail.append_to else 0
         if os.fstat(self._descriptor).st_size > self._length:
             os.ftruncate(self._descriptor, self._length)  # a torn end; the tail remembers it
@@ -117,21 +128,39 @@ class Lane:
         # so what follows goes to another file; nothing that was acknowledged is in doubt.
         if self._must_cut:
             os.ftruncate(self._descriptor, self._length)
+            self._room_bytes = 0
             self._must_cut = False
         if self._must_rotate:
             self._rotate()
 
     def _rotate(self) -> None:
         path = self.path / f"{self.chain.seq + 1:016d}{SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, _MODE)
         try:
             os.ftruncate(descriptor, 0)  # left by a rotation that failed; nothing in it is durable
             _sync_folder(self.path)
         except OSError:
             os.close(descriptor)
             raise
+        self._cut_room()
         os.close(self._descriptor)
         self._descriptor, self._length, self._must_rotate = descriptor, 0, False
+        self._room_bytes = 0
+
+    def _make_room(self, needed_bytes: int) -> None:
+        """Fill the file with zeros beyond its records; without room for that, they go without."""
+        end = min(self._length + _ROOM_BYTES, max(self._segment_bytes, self._length + needed_bytes))
+        try:
+            _write(self._descriptor, bytes(end - self._length), self._length)
+            self._room_bytes = end
+        except OSError:
+            os.ftruncate(self._descriptor, self._length)
+            self._room_bytes = 0
+
+    def _cut_room(self) -> None:
+        """Give back the room that no record took; what cannot be cut is no record all the same."""
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, self._length)
 
 
 def _locked(path: Path) -> int:
@@ -148,10 +177,11 @@ def _locked(path: Path) -> int:
     return lock
 
 
-def _write(descriptor: int, content: bytes) -> None:
+def _write(descriptor: int, content: bytes, offset: int) -> None:
     view = memoryview(content)
     while view:
-        view = view[os.write(descriptor, view) :]
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _sync_folder(path: Path) -> None:

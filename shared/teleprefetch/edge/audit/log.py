@@ -18,11 +18,13 @@ from teleprefetch.domain.audit.entry import stamp
 from teleprefetch.domain.audit.record import AuditRecord
 from teleprefetch.edge.audit.debt import Debt
 from teleprefetch.edge.audit.lane import Lane
+from teleprefetch.edge.audit.tail import opening_records
 from teleprefetch.errors import NodeUnavailableError, PrefetchError
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_IN_GROUP: Final = 4096
-_ALARM_EVERY_S: Final = 10.0
+_SLOW_S: Final = 0.005
+_SLOW_FOR_S: Final = 2.0
 
 Done = Callable[[PrefetchError | None], None]
 OnFull = Literal["deny", "emergency-allow"]
@@ -40,9 +42,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+Line = tuple[str, bytes]
+"""A record's kind, and its canonical JSON."""
+
+
 class _Waiting(NamedTuple):
-    kind: str
-    body: bytes
+    lines: Sequence[Line]
     done: Done
 
 
@@ -77,15 +82,17 @@ class AuditLog:
         self._after_group = after_group
         self._most_waiting = most_waiting
         self._debt = Debt()
-        self._alarmed_at = -_ALARM_EVERY_S
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
+        self._lines_waiting = 0
         self._in_hand: deque[_Waiting] = deque()
         self._closing = False
+        self._hand = threading.Lock()
+        self._slow_until_s = 0.0
         lane.restore_reserve()
         self._writer = threading.Thread(target=self._run, name=f"audit {lane.name}", daemon=True)
         self._writer.start()
-        for record in _opening(lane):
+        for record in opening_records(lane.tail):
             self.submit(record, _ignore)
 
     @property
@@ -102,15 +109,54 @@ class AuditLog:
             InvalidPayloadError: the record cannot be written as it is.
             NodeUnavailableError: the log is closed, or too many records wait.
         """
-        waiting = _Waiting(record.kind, record.canonical(), done)
+        self.submit_all(((record.kind, record.canonical()),), done)
+
+    def submit_all(self, lines: Sequence[Line], done: Done) -> None:
+        """Take records that were encoded already; they are durable together, or none is.
+
+        `done` is called once for all of them, as by `submit`.
+
+        Raises:
+            NodeUnavailableError: the log is closed, or too many records wait.
+        """
         with self._changed:
             if self._closing:
                 raise NodeUnavailableError("audit: closed")
-            if len(self._waiting) >= self._most_waiting:
+            if self._lines_waiting >= self._most_waiting:
                 raise NodeUnavailableError("audit: too many records wait")
-            self._waiting.append(waiting)
+            self._waiting.append(_Waiting(lines, done))
+            self._lines_waiting += len(lines)
             if len(self._waiting) == 1:
                 self._changed.notify()
+
+    def write_now(self, lines: Sequence[Line]) -> bool:
+        """Write records in the caller's thread, if that holds nobody up; False: `submit_all` them.
+
+        It does not while others wait or the disk was slow of late. No thread has to be woken, which
+        costs as much as a quick disk's sync.
+
+        Raises:
+            NodeUnavailableError: they are not durable, and the policy is to deny.
+        """
+        if time.monotonic() < self._slow_until_s or not self._hand.acquire(blocking=False):
+            return False
+        try:
+            if self._waiting or self._closing or self._debt.is_open:
+                return False
+            began_s = time.monotonic()
+            problem = self._write(lines)
+            if time.monotonic() - began_s > _SLOW_S:
+                self._slow_until_s = time.monotonic() + _SLOW_FOR_S
+        finally:
+            self._hand.release()
+        if problem is not None:
+            raise problem
+        return True
+
+    def try_again(self) -> None:
+        """Try to write what could not be written, if anything could not; returns at once."""
+        if self._debt.is_open and not self._closing:
+            self.submit_all((), _ignore)
 
     def commit(self, record: AuditRecord) -> None:
         """Return when the record is durable, or the policy lets the request go on without it.
@@ -135,10 +181,7 @@ class AuditLog:
 
     async def commit_soon(self, record: AuditRecord) -> None:
         """As `commit`, for a coroutine."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self.submit(record, lambda error: _resolve_soon(loop, future, error))
-        await future
+        await asyncio.to_thread(self.commit, record)
 
     def close(self) -> None:
         """Write what waits and that it ends here, and let others write the lane."""
@@ -146,7 +189,7 @@ class AuditLog:
             if self._closing:
                 return
             body = AuditRecord(kind="stopped").canonical()
-            self._waiting.append(_Waiting("stopped", body, _ignore))
+            self._waiting.append(_Waiting((("stopped", body),), _ignore))
             self._closing = True
             self._changed.notify()
         self._writer.join()
@@ -155,25 +198,27 @@ class AuditLog:
     def _run(self) -> None:
         try:
             while group := self._next_group():
-                self._take_down(group)
+                with self._hand:
+                    problem = self._write([line for each in group for line in each.lines])
+                self._tell(group, problem)
                 if self._after_group is not None:
                     self._after_group()
         finally:
             self._abandon()
 
-    def _take_down(self, group: Sequence[_Waiting]) -> None:
+    def _write(self, lines: Sequence[Line]) -> PrefetchError | None:
+        """Write records, and what is owed; the problem of those who wait for them, if any."""
         if self._debt.is_open and not self._may_try():
-            self._refuse(group, None)
-            return
+            return self._refuse(lines, None)
         try:
-            self._append([*self._debt.records(self._clock()), *(each.body for each in group)])
+            owed = self._debt.records(self._clock()) if self._debt.is_open else ()
+            self._append([*owed, *(body for _, body in lines)])
         except OSError as error:
-            self._refuse(group, error)
-            return
+            return self._refuse(lines, error)
         if self._debt.is_open:
             _LOG.critical("audit: can be written again; %d events were late", self._debt.events)
             self._debt = Debt()
-        self._tell(group, None)
+        return None
 
     def _tell(self, group: Sequence[_Waiting], problem: PrefetchError | None) -> None:
         self._in_hand.extend(group)
@@ -187,6 +232,7 @@ class AuditLog:
             left = [*self._in_hand, *self._waiting]
             self._in_hand.clear()
             self._waiting.clear()
+            self._lines_waiting = 0
         for each in left:
             each.done(NodeUnavailableError("audit: ended"))
 
@@ -194,8 +240,13 @@ class AuditLog:
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
-            taken = min(len(self._waiting), _MOST_IN_GROUP)
-            return [self._waiting.popleft() for _ in range(taken)]
+            taken: list[_Waiting] = []
+            count = 0
+            while self._waiting and count < _MOST_IN_GROUP:
+                taken.append(self._waiting.popleft())
+                count += len(taken[-1].lines)
+            self._lines_waiting -= count
+            return taken
 
     def _append(self, bodies: Sequence[bytes]) -> None:
         self._lane.append(bodies, at=stamp(self._clock()))
@@ -205,15 +256,14 @@ class AuditLog:
     def _may_try(self) -> bool:
         return not self._debt.is_full or self._lane.restore_reserve()
 
-    def _refuse(self, group: Sequence[_Waiting], error: OSError | None) -> None:
+    def _refuse(self, lines: Sequence[Line], error: OSError | None) -> PrefetchError | None:
         if error is not None:
             self._begin_debt(error)
         allowed = self.on_full == "emergency-allow"
-        for each in group:
-            self._debt.add(each.kind, each.body, was_denied=not allowed)
-        self._alarm()
-        problem = None if allowed else NodeUnavailableError("audit: cannot be written")
-        self._tell(group, problem)
+        for kind, body in lines:
+            self._debt.add(kind, body, was_denied=not allowed)
+        self._debt.alarm(self.on_full)
+        return None if allowed else NodeUnavailableError("audit: cannot be written")
 
     def _begin_debt(self, error: OSError) -> None:
         if self._debt.is_open:
@@ -230,46 +280,6 @@ class AuditLog:
         except OSError:
             _LOG.critical("audit: not even that there is no room could be written")
 
-    def _alarm(self) -> None:
-        if time.monotonic() - self._alarmed_at < _ALARM_EVERY_S:
-            return
-        self._alarmed_at = time.monotonic()
-        _LOG.critical(
-            "audit: cannot be written (%s); policy %s; %d events so far",
-            self._debt.cause,
-            self.on_full,
-            self._debt.events,
-        )
-
-
-def _opening(lane: Lane) -> Sequence[AuditRecord]:
-    """What a lane says when it is opened, and how it was found."""
-    started = AuditRecord(kind="started", detail={"process": os.getpid()})
-    tail = lane.tail
-    detail: dict[str, str | int]
-    if tail.damaged_line:
-        detail = {"segment": tail.damaged_segment, "line": tail.damaged_line}
-        return (AuditRecord(kind="recovered", reason="a damaged line", detail=detail), started)
-    if tail.torn_bytes:
-        detail = {"bytes": tail.torn_bytes, "sha256": tail.torn_sha256}
-        return (AuditRecord(kind="recovered", reason="a torn end", detail=detail), started)
-    return (started,)
-
 
 def _ignore(_error: PrefetchError | None) -> None:
     """Nobody waits for it."""
-
-
-def _resolve_soon(
-    loop: asyncio.AbstractEventLoop, future: "asyncio.Future[None]", error: PrefetchError | None
-) -> None:
-    def resolve() -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(resolve)

@@ -1,11 +1,14 @@
 """How a lane was left: where its chain stands, and what a crash or a hand did to its end."""
 
 import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from teleprefetch.domain.audit.entry import GENESIS, Entry, read_line
+from teleprefetch.domain.audit.record import AuditRecord
 from teleprefetch.errors import InvalidPayloadError
 
 _SEGMENTS: Final = "*.jsonl"
@@ -29,6 +32,19 @@ class Tail:
     torn_sha256: str = ""
     damaged_segment: str = ""
     damaged_line: int = 0
+
+
+def opening_records(tail: Tail) -> Sequence[AuditRecord]:
+    """What a lane says when it is opened, and how it was found."""
+    started = AuditRecord(kind="started", detail={"process": os.getpid()})
+    detail: dict[str, str | int]
+    if tail.damaged_line:
+        detail = {"segment": tail.damaged_segment, "line": tail.damaged_line}
+        return (AuditRecord(kind="recovered", reason="a damaged line", detail=detail), started)
+    if tail.torn_bytes:
+        detail = {"bytes": tail.torn_bytes, "sha256": tail.torn_sha256}
+        return (AuditRecord(kind="recovered", reason="a torn end", detail=detail), started)
+    return (started,)
 
 
 def segments_of(lane: Path) -> list[Path]:
@@ -59,7 +75,7 @@ def _tail_of(segment: Path, *, node: str, lane: str) -> Tail | None:
         if entry is None:
             break
         last, offset, number = entry, end + 1, number + 1
-    rest = content[offset:]
+    rest = content[offset:].rstrip(b"\0")  # zeros are room for records
     if (later := _last_readable(rest)) is not None:
         return Tail(
             seq=max(later.seq, last.seq if last is not None else 0),

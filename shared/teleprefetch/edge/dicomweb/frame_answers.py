@@ -6,7 +6,7 @@ from typing import Final
 
 from teleprefetch.domain.multipart import closing, opening
 from teleprefetch.edge.dicomweb import media
-from teleprefetch.edge.dicomweb.messages import Basis, FilePart, Request, Response, refusal
+from teleprefetch.edge.dicomweb.messages import Basis, FilePart, Request, Response, Shown, refusal
 from teleprefetch.edge.dicomweb.ranges import cut_to_range
 from teleprefetch.edge.store.holdings import StoredFrame
 from teleprefetch.errors import NodeUnavailableError, StudyNotFoundError
@@ -29,7 +29,8 @@ def frames_answer(request: Request, frames: Sequence[StoredFrame], basis: Basis 
     if chosen.is_multipart:
         return _multipart(frames, chosen, basis)
     headers = (*_headers(frames, _described(frames[0], chosen), "single"), _ACCEPT_RANGES)
-    return cut_to_range(request, Response(200, headers, (part_of(frames[0]),), basis))
+    whole = Response(200, headers, (part_of(frames[0]),), basis, shown=_shown(frames))
+    return cut_to_range(request, whole)
 
 
 def pixels_answer(request: Request, frames: Sequence[StoredFrame], basis: Basis | None) -> Response:
@@ -44,7 +45,7 @@ def pixels_answer(request: Request, frames: Sequence[StoredFrame], basis: Basis 
     if chosen.is_multipart:
         return _multipart(frames, chosen, basis)
     headers = _headers(frames, _described(frames[0], chosen), "pixels")
-    return Response(200, headers, tuple(map(part_of, frames)), basis)
+    return Response(200, headers, tuple(map(part_of, frames)), basis, shown=_shown(frames))
 
 
 def part_of(frame: StoredFrame) -> bytes | FilePart:
@@ -80,6 +81,11 @@ def digest_of(frames: Sequence[StoredFrame], form: str) -> str:
     return hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
+def _shown(frames: Sequence[StoredFrame]) -> Shown:
+    versions = {frame.version_id for frame in frames}
+    return Shown(version=str(versions.pop()) if len(versions) == 1 else "")
+
+
 def _described(frame: StoredFrame, chosen: media.Representation) -> str:
     return f"{chosen.media_type}; transfer-syntax={frame.transfer_syntax_uid}"
 
@@ -112,4 +118,4 @@ def _multipart(
     syntax = f" transfer-syntax={syntaxes.pop()};" if len(syntaxes) == 1 else ""
     content_type = f'multipart/related; type="{chosen.media_type}";{syntax} boundary={boundary}'
     headers = _headers(frames, content_type, "parts")
-    return Response(200, headers, (*body, closing(boundary)), basis)
+    return Response(200, headers, (*body, closing(boundary)), basis, shown=_shown(frames))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from teleprefetch.edge.store.rows import SeriesRow
 
@@ -83,6 +83,17 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a response shows, for the audit; fields as in `AuditRecord`, empty where not known."""
+
+    series: str = ""
+    instance: str = ""
+    frames: tuple[int, ...] = ()
+    image_set: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """A response; parts of its body may be pieces of files, which are sent from the file.
 
@@ -95,6 +106,7 @@ class Response:
     body: tuple[bytes | FilePart, ...] = ()
     basis: Basis | None = None
     kind: str = ""
+    shown: Shown = Shown()
 
     @property
     def content_length(self) -> int:
@@ -141,3 +153,7 @@ def refusal(status: int, reason: str, *headers: tuple[str, str]) -> Response:
     return json_response(
         {"error": reason}, status=status, headers=(("Cache-Control", "no-store"), *headers)
     )
+
+
+NOT_HELD: Final = refusal(404, "study or series: not held here")
+"""What is answered about a study that is not there; about one that is refused nothing else is."""

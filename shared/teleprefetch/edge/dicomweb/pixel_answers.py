@@ -14,7 +14,7 @@ from teleprefetch.edge.dicomweb.frame_answers import (
     frames_answer,
     pixels_answer,
 )
-from teleprefetch.edge.dicomweb.messages import Request, Response, refusal
+from teleprefetch.edge.dicomweb.messages import Request, Response, Shown, refusal
 from teleprefetch.edge.dicomweb.metadata_answers import instance_of
 from teleprefetch.edge.dicomweb.rendering import MEDIA_TYPES, THUMBNAIL_SIDE, Wanted, render
 from teleprefetch.edge.dicomweb.sources import Source
@@ -112,7 +112,8 @@ class PixelAnswers:
             FRAME_CACHING,
             VARIES,
         )
-        return Response(200, headers, (image,), basis)
+        shown = Shown(series, sop, (number,), version=str(frame.version_id))
+        return Response(200, headers, (image,), basis, shown=shown)
 
 
 def _instance(source: Source, parts: Parts) -> Attributes:

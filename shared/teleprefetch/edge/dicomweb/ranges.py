@@ -22,7 +22,7 @@ def is_known(request: Request, etag: str) -> bool:
 def not_modified(response: Response) -> Response:
     """The answer to a client that holds `response` already."""
     headers = tuple(pair for pair in response.headers if pair[0] in _KEPT)
-    return Response(304, headers, kind=response.kind)
+    return Response(304, headers, kind=response.kind, shown=response.shown)
 
 
 def cut_to_range(request: Request, response: Response) -> Response:

@@ -1,22 +1,28 @@
 """What a node answers: a request in, a response out."""
 
-import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
-from urllib.parse import unquote
 
-from teleprefetch.dicom import is_uid
+from teleprefetch.domain.policy.access import Action
 from teleprefetch.edge.dicomweb.capabilities import capabilities
-from teleprefetch.edge.dicomweb.messages import Miss, Request, Response, json_response, refusal
+from teleprefetch.edge.dicomweb.messages import (
+    NOT_HELD,
+    Miss,
+    Request,
+    Response,
+    json_response,
+    refusal,
+)
 from teleprefetch.edge.dicomweb.metadata_answers import MetadataAnswers
 from teleprefetch.edge.dicomweb.misses import MissReader
 from teleprefetch.edge.dicomweb.pixel_answers import PixelAnswers
+from teleprefetch.edge.dicomweb.places import ANYBODY, Parts, Place, Route, place_among, routes_of
 from teleprefetch.edge.dicomweb.ranges import is_known, not_modified
 from teleprefetch.edge.dicomweb.search_answers import Order, SearchAnswers
-from teleprefetch.edge.dicomweb.sources import HeldSource, Source, ThroughSource
+from teleprefetch.edge.dicomweb.showing import asked_at, shown_at
+from teleprefetch.edge.dicomweb.sources import HeldSource, Sees, Source, ThroughSource
 from teleprefetch.edge.dicomweb.urls import ROOT, root_of
 from teleprefetch.edge.store.holdings import Holdings
 from teleprefetch.edge.store.rows import SeriesRow
@@ -33,7 +39,7 @@ from teleprefetch.errors import (
     StudyNotFoundError,
 )
 
-_LOG: Final = logging.getLogger(__name__)
+_OPEN: Final = Place(ANYBODY)
 _ALLOW: Final = ("Allow", "GET, HEAD, OPTIONS")
 _STATUS: Final[dict[type[PrefetchError], int]] = {
     InvalidPayloadError: 400,
@@ -51,17 +57,13 @@ _ORIGIN_STATUS: Final[dict[type[PrefetchError], int]] = {
     OriginThrottledError: 503,
     NodeUnavailableError: 503,
 }
-_STUDY: Final = rf"{ROOT}/studies/(?P<study>[^/]*)"
-_SERIES: Final = rf"{_STUDY}/series/(?P<series>[^/]*)"
-_INSTANCE: Final = rf"{_SERIES}/instances/(?P<sop>[^/]*)"
-_FRAMES: Final = rf"{_INSTANCE}/frames/(?P<list>[^/]*)"
-_NOT_UIDS: Final = frozenset({"list", "place"})
-Parts = dict[str, str]
-_Handler = Callable[[Request, Parts, Source], Response]
 
 
 class Site(Protocol):
     """Something else on the node's origin: a viewer, a page."""
+
+    def action_at(self, path: str) -> Action | None:
+        """What one must be allowed to do for the answer at a path; None: anybody may have it."""
 
     def answer(self, request: Request) -> Response | None:
         """The response, or None if the address is not its own."""
@@ -85,7 +87,8 @@ class Routes:
 
     Args:
         holdings: what may be served.
-        is_ready: tells whether the node takes orders.
+        is_ready: tells whether the node takes orders, and records.
+        troubles: what is wrong with it, in words.
         order: the rank of a patient's studies by UID, the best first; None is newest first.
         misses: reads through to the archive; None answers 404 for what is not held.
         board: the node's counters.
@@ -98,6 +101,7 @@ class Routes:
         holdings: Holdings,
         *,
         is_ready: Callable[[], bool],
+        troubles: Callable[[], Sequence[str]] = tuple,
         order: Order | None = None,
         misses: MissReader | None = None,
         board: Board | None = None,
@@ -106,10 +110,10 @@ class Routes:
     ) -> None:
         self.holdings = holdings
         self._is_ready = is_ready
+        self._troubles = troubles
         self._board = board
         self._sites = sites
         self._trusts_proxy = trusts_proxy
-        self._held = HeldSource(holdings)
         self._misses = misses
         search = SearchAnswers(
             holdings,
@@ -119,72 +123,94 @@ class Routes:
         )
         metadata = MetadataAnswers(trusts_proxy=trusts_proxy)
         pixels = PixelAnswers()
-        table: tuple[tuple[str, str, _Handler], ...] = (
-            ("frames", _FRAMES, pixels.frames),
-            ("metadata", rf"{_SERIES}/metadata", metadata.series),
-            ("search", rf"{ROOT}/studies", search.studies),
-            ("search", rf"{_STUDY}/series", search.series),
-            ("search", rf"{ROOT}/series", search.all_series),
-            ("search", rf"{_SERIES}/instances", search.instances),
-            ("search", rf"{_STUDY}/instances", search.instances),
-            ("metadata", rf"{_STUDY}/metadata", metadata.study),
-            ("metadata", rf"{_INSTANCE}/metadata", metadata.instance),
-            ("instance", _INSTANCE, pixels.instance),
-            ("bulkdata", rf"{_INSTANCE}/bulkdata/(?P<place>.+)", pixels.bulkdata),
-            ("rendered", rf"{_INSTANCE}/rendered", pixels.rendered),
-            ("rendered", rf"{_FRAMES}/rendered", pixels.rendered),
-            ("thumbnail", rf"{_FRAMES}/thumbnail", pixels.thumbnail),
-            ("thumbnail", rf"{_INSTANCE}/thumbnail", pixels.thumbnail),
-            ("thumbnail", rf"{_SERIES}/thumbnail", pixels.thumbnail),
-            ("thumbnail", rf"{_STUDY}/thumbnail", pixels.thumbnail),
-            ("warm", r"/warm", self._warm),
-            ("warm", r"/warm/studies/(?P<study>[^/]*)", self._warm_study),
-            ("health", r"/healthz", lambda *_: json_response({"status": "ok"})),
-            ("health", r"/readyz", self._ready),
-            ("metrics", r"/metrics", self._metrics),
+        self.table = routes_of(
+            {
+                "frames": pixels.frames,
+                "series-metadata": metadata.series,
+                "search-studies": search.studies,
+                "search-study-series": search.series,
+                "search-series": search.all_series,
+                "search-series-instances": search.instances,
+                "search-study-instances": search.instances,
+                "study-metadata": metadata.study,
+                "instance-metadata": metadata.instance,
+                "instance": pixels.instance,
+                "bulkdata": pixels.bulkdata,
+                "rendered-instance": pixels.rendered,
+                "rendered-frame": pixels.rendered,
+                "frame-thumbnail": pixels.thumbnail,
+                "instance-thumbnail": pixels.thumbnail,
+                "series-thumbnail": pixels.thumbnail,
+                "study-thumbnail": pixels.thumbnail,
+                "warm": self._warm,
+                "warm-study": self._warm_study,
+                "metrics": self._metrics,
+                "health": lambda *_: json_response({"status": "ok"}),
+                "readiness": self._ready,
+            }
         )
-        self._routes = [(kind, re.compile(path), handler) for kind, path, handler in table]
 
-    def answer(self, request: Request) -> Response | Miss:
+    def place_of(self, request: Request) -> Place:
+        """Where a request goes, by its method and path alone: no store is looked at."""
+        if request.method not in {"GET", "HEAD"}:
+            return _OPEN
+        place = place_among(self.table, request.path)
+        if place is not None:
+            return place
+        for site in self._sites:
+            action = site.action_at(request.path)
+            if action is not None:
+                return Place(action)
+        return _OPEN
+
+    def answer(self, request: Request, place: Place, sees: Sees) -> Response | Miss:
         """The response to a request, or what to do for one that must be fetched.
 
         The response to a HEAD is that to a GET: the body is for the sender to omit.
+
+        Args:
+            request: the request.
+            place: where it goes, from `place_of`.
+            sees: picks the studies that whoever asks may find.
         """
         if request.method == "OPTIONS":
             return self._options(request)
         if request.method not in {"GET", "HEAD"}:
             return refusal(405, "method: only GET, HEAD and OPTIONS", _ALLOW)
-        for kind, pattern, handler in self._routes:
-            found = pattern.fullmatch(request.path)
-            if found is not None:
-                return self._handled(kind, handler, request, found)
-        return self._elsewhere(request)
+        if place.route is None:
+            return self._elsewhere(request)
+        return self._handled(place.route, request, place, sees)
 
-    def _handled(
-        self, kind: str, handler: _Handler, request: Request, found: "re.Match[str]"
-    ) -> Response | Miss:
-        parts = {name: unquote(text) for name, text in found.groupdict().items()}
+    def _handled(self, route: Route, request: Request, place: Place, sees: Sees) -> Response | Miss:
         try:
-            for name in parts.keys() - _NOT_UIDS:
-                if not is_uid(parts[name]):
-                    raise InvalidPayloadError(f"path.{name}: not a UID")
-            response = handler(request, parts, self._held)
+            if place.fault:
+                raise InvalidPayloadError(place.fault)
+            response = route.handler(request, place.parts, HeldSource(self.holdings, sees))
         except StudyNotFoundError as error:
-            if self._misses is None or kind == "warm":
-                return replace(refused(error), kind=kind)
-            return Miss(partial(self._fetched, kind, handler, request, parts, self._misses))
+            if self._misses is None or route.kind == "warm":
+                return replace(refused(error), kind=route.kind, shown=asked_at(place))
+            return Miss(partial(self._fetched, route, request, place, sees, self._misses))
         except PrefetchError as error:
-            return replace(refused(error), kind=kind)
-        return _conditional(request, replace(response, kind=kind))
+            return replace(refused(error), kind=route.kind, shown=asked_at(place))
+        return self._finished(request, response, place)
 
     def _fetched(
-        self, kind: str, handler: _Handler, request: Request, parts: Parts, misses: MissReader
+        self, route: Route, request: Request, place: Place, sees: Sees, misses: MissReader
     ) -> Response:
+        source = ThroughSource(self.holdings, sees, misses)
         try:
-            response = handler(request, parts, ThroughSource(self.holdings, misses))
+            response = route.handler(request, place.parts, source)
+        except StudyNotFoundError:
+            return replace(NOT_HELD, kind=route.kind, shown=asked_at(place))
         except PrefetchError as error:
-            return replace(refused_by_origin(error, misses.retry_after_s()), kind=kind)
-        return _conditional(request, replace(response, kind=kind))
+            response = refused_by_origin(error, misses.retry_after_s())
+            return replace(response, kind=route.kind, shown=asked_at(place))
+        return self._finished(request, response, place)
+
+    def _finished(self, request: Request, response: Response, place: Place) -> Response:
+        shown = shown_at(place, response, self.holdings)
+        kind = "" if place.route is None else place.route.kind
+        return _conditional(request, replace(response, kind=kind, shown=shown))
 
     def _elsewhere(self, request: Request) -> Response:
         for site in self._sites:
@@ -215,9 +241,11 @@ class Routes:
         return json_response({"series": [self._proof(row) for row in rows]})
 
     def _ready(self, _request: Request, _parts: Parts, _source: Source) -> Response:
-        if self._is_ready():
-            return json_response({"status": "ready"})
-        return refusal(503, "node: takes no orders")
+        troubles = self._troubles()
+        if not self._is_ready():
+            return refusal(503, "; ".join(troubles) or "node: takes no orders")
+        told: dict[str, object] = {"status": "ready"}
+        return json_response(told | ({"troubles": [*troubles]} if troubles else {}))
 
     def _metrics(self, _request: Request, _parts: Parts, _source: Source) -> Response:
         rows = self.holdings.rows()

@@ -48,7 +48,7 @@ class SearchAnswers:
     def studies(self, request: Request, _parts: Parts, source: Source) -> Response:
         """Search for studies; a patient's come in the order of the plan, the best first."""
         self._look_for(request, source)
-        rows = reversed(self._holdings.rows())
+        rows = reversed(source.everything())
         found = searches.newest_first(searches.studies(rows, self._root_of(request)))
         if self._order is not None and _asked(request, _PATIENT_NAMES):
             found = _ranked(found, self._order)
@@ -59,9 +59,9 @@ class SearchAnswers:
         rows = source.rows(parts["study"])
         return _answer(request, searches.series(rows, self._root_of(request)), SERIES_TAGS)
 
-    def all_series(self, request: Request, _parts: Parts, _source: Source) -> Response:
+    def all_series(self, request: Request, _parts: Parts, source: Source) -> Response:
         """Search for series of any study."""
-        found = searches.series(self._holdings.rows(), self._root_of(request))
+        found = searches.series(source.everything(), self._root_of(request))
         return _answer(request, found, {**SERIES_TAGS, _STUDY_NAMES[0]: ""})
 
     def instances(self, request: Request, parts: Parts, source: Source) -> Response:
@@ -76,7 +76,9 @@ class SearchAnswers:
     def _look_for(self, request: Request, source: Source) -> None:
         """Have one study fetched that is asked for by name and not held."""
         uid = _asked(request, _STUDY_NAMES)
-        if not self._reads_through or not is_uid(uid) or self._holdings.of_study(uid):
+        if not self._reads_through or not is_uid(uid) or not source.may_find(uid):
+            return
+        if self._holdings.of_study(uid):
             return
         if not source.reads_through:
             raise StudyNotFoundError("study: not held here")

@@ -1,6 +1,6 @@
 """Where an answer's content comes from: from what is held alone, or from the archive too."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from teleprefetch.edge.dicomweb.messages import Basis
@@ -9,6 +9,9 @@ from teleprefetch.edge.store.holdings import Holdings, StoredFrame
 from teleprefetch.edge.store.rows import SeriesRow
 from teleprefetch.errors import StudyNotFoundError
 
+Sees = Callable[[Iterable[str]], Collection[str]]
+"""Picks from studies those that whoever asks may find."""
+
 
 class Source(Protocol):
     """Frames and metadata by UIDs; every method raises StudyNotFoundError for what is not there."""
@@ -16,6 +19,12 @@ class Source(Protocol):
     @property
     def reads_through(self) -> bool:
         """Whether the archive is asked for what is not held."""
+
+    def everything(self) -> list[SeriesRow]:
+        """Every series held of the studies that whoever asks may find, oldest first."""
+
+    def may_find(self, study: str) -> bool:
+        """Whether whoever asks may find a study, held or not."""
 
     def rows(self, study: str, series: str | None = None) -> list[SeriesRow]:
         """The series held of a study, or one of them, newest first."""
@@ -35,12 +44,28 @@ class Source(Protocol):
 
 
 class HeldSource:
-    """What the node holds."""
+    """What the node holds.
+
+    Args:
+        holdings: all of it.
+        sees: picks the studies that whoever asks may find; all others are as if not held.
+    """
 
     reads_through = False
 
-    def __init__(self, holdings: Holdings) -> None:
+    def __init__(self, holdings: Holdings, sees: Sees) -> None:
         self._holdings = holdings
+        self._sees = sees
+
+    def everything(self) -> list[SeriesRow]:
+        """Every series held of the studies that whoever asks may find, oldest first."""
+        rows = self._holdings.rows()
+        seen = self._sees({row.series.study_instance_uid for row in rows})
+        return [row for row in rows if row.series.study_instance_uid in seen]
+
+    def may_find(self, study: str) -> bool:
+        """Whether whoever asks may find a study, held or not."""
+        return study in self._sees((study,))
 
     def rows(self, study: str, series: str | None = None) -> list[SeriesRow]:
         """The series held of a study, or one of them, newest first."""
@@ -85,8 +110,8 @@ class ThroughSource(HeldSource):
 
     reads_through = True
 
-    def __init__(self, holdings: Holdings, misses: MissReader) -> None:
-        super().__init__(holdings)
+    def __init__(self, holdings: Holdings, sees: Sees, misses: MissReader) -> None:
+        super().__init__(holdings, sees)
         self._misses = misses
 
     def rows(self, study: str, series: str | None = None) -> list[SeriesRow]:
@@ -107,7 +132,7 @@ class ThroughSource(HeldSource):
         if series is None:
             return super().metadata(study)
         try:
-            return HeldSource(self._holdings).metadata(study, series)
+            return HeldSource(self._holdings, self._sees).metadata(study, series)
         except StudyNotFoundError:
             return [(series, self._misses.metadata(study, series))], None
 

@@ -3,22 +3,19 @@
 import asyncio
 import math
 import time
-from collections.abc import Mapping
 from typing import Final, cast
 
-from teleprefetch.edge.dicomweb.messages import refusal
 from teleprefetch.edge.http.crowd import Limits
-from teleprefetch.edge.http.heads import MOST_HEAD_BYTES, BadRequestError, Head, read_head
+from teleprefetch.edge.http.forming import borrow, give_back
+from teleprefetch.edge.http.heads import MOST_HEAD_BYTES, BadRequestError, read_head
 from teleprefetch.edge.http.links import Link, PlainLink, TlsLink, joined
-from teleprefetch.edge.http.remembered import Rest, rest_of
-from teleprefetch.edge.http.service import Answered, Service
+from teleprefetch.edge.http.outbox import Answered
+from teleprefetch.edge.http.repeats import Repeats
+from teleprefetch.edge.http.service import Service
 
 _END: Final = b"\r\n\r\n"
 _MOST_BUFFERED_BYTES: Final = 64 * 1024
 _REQUESTS_A_TURN: Final = 16
-_GET: Final = b"GET "
-_VERSION: Final = b" HTTP/1.1"
-_NO_BLOCK: Final = b"\0"  # no head ends so
 
 
 class Connection(asyncio.Protocol):
@@ -32,9 +29,7 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
-        self._block = _NO_BLOCK
-        self._headers: Mapping[str, str] = {}
-        self._rest: Rest | None = None
+        self._repeats = Repeats()
         self._is_busy = False
         self._is_closed = False
         self._is_lingering = False
@@ -74,7 +69,8 @@ class Connection(asyncio.Protocol):
         if self._is_lingering or self._is_closed:
             return
         if not self._buffer and not self._is_busy:
-            if data.endswith(self._block) and self._answer_at_once(data):
+            target = self._repeats.target_of(data)
+            if target is not None and self._answer_at_once(target):
                 return
             self._since = self._loop.time()
             self._deadline = self._since + self._limits.head_s
@@ -144,47 +140,30 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.resume_reading()
 
-    def _answer_at_once(self, data: bytes) -> bool:
-        """Answer a whole request with the headers of the last one, from memory; False if it is not.
-
-        Of such a request only the first line is new, and a target that is remembered was read
-        with all care before.
-        """
-        end = len(data) - len(self._block)
-        if data.find(b"\r\n") != end or not data.startswith(b"GET /") or self._rest is None:
-            return False
-        if data[end - len(_VERSION) : end] != _VERSION:
-            return False
+    def _answer_at_once(self, target: bytes) -> bool:
+        """Answer a request with the headers of the last one, from memory; False if it is not."""
         began_ns = time.monotonic_ns()
-        target = data[len(_GET) : end - len(_VERSION)]
-        outgoing = self._service.recall(target, self._rest, self._headers, self.address)
-        if outgoing is None:
+        if not self._service.recall(target, self._repeats, self._answered):
             return False
         self._began_ns = began_ns
+        self._is_busy = True
         self._is_head = False
-        self._send(Answered(outgoing, "memory"))
+        self._deadline = math.inf
         return True
-
-    def _read(self, raw: bytes) -> Head:
-        head = read_head(raw)
-        line_end = raw.find(b"\r\n")
-        is_usual = raw[:line_end] == _GET + head.target + _VERSION
-        if is_usual and head.keeps_alive:
-            self._block, self._headers = raw[line_end:], head.headers
-            self._rest = rest_of(head.request(client=self.address, scheme=self._service.scheme))
-        return head
 
     def _answer_next(self) -> bool:
         """Begin to answer the next request in the buffer; False if there is none."""
         try:
-            head = self._next_head()
-            if head is None:
+            raw = self._next_raw()
+            if raw is None:
                 return False
             self._began_ns = time.monotonic_ns()
+            head = read_head(raw)
             request = head.request(client=self.address, scheme=self._service.scheme)
         except BadRequestError as refused:
             self._refuse(refused)
             return False
+        self._repeats.learn(raw, head, request)
         self._is_busy = True
         self._keeps_alive = self._keeps_alive and head.keeps_alive
         self._is_head = head.method == "HEAD"
@@ -194,7 +173,7 @@ class Connection(asyncio.Protocol):
             self._send(answered)
         return True
 
-    def _next_head(self) -> Head | None:
+    def _next_raw(self) -> bytes | None:
         while self._buffer.startswith(b"\r\n"):  # RFC 9112 2.2: an empty line before is ignored
             self._buffer = self._buffer[2:]
         buffer = self._buffer
@@ -202,7 +181,7 @@ class Connection(asyncio.Protocol):
         if end >= 0:
             end += len(_END)
             self._buffer = buffer[end:]
-            return self._read(buffer[:end])
+            return buffer[:end]
         if len(buffer) >= MOST_HEAD_BYTES:
             raise BadRequestError("request: its head is too long", status=431)
         if b"\n\n" in buffer or b"\n\r\n" in buffer:
@@ -216,7 +195,7 @@ class Connection(asyncio.Protocol):
         self._keeps_alive = False
         self._is_head = False
         self._began_ns = time.monotonic_ns()
-        self._send(self._service.outgoing(refusal(error.status, error.reason)))
+        self._send(self._service.refused(error.status, error.reason))
 
     def _answered(self, answered: Answered) -> None:
         """Send an answer that came later."""
@@ -239,7 +218,7 @@ class Connection(asyncio.Protocol):
 
     def _wait_for(self, answered: Answered) -> None:
         """Keep the files open, and the client to its deadlines, until all is sent."""
-        self._service.begun(answered.outgoing)
+        borrow(answered.outgoing)
         self._is_waiting = True
         self._since = self._loop.time()
         self._sent_seen = self._link.sent_bytes
@@ -270,7 +249,7 @@ class Connection(asyncio.Protocol):
             return
         if self._is_waiting:
             self._is_waiting = False
-            self._service.ended(answered.outgoing)
+            give_back(answered.outgoing)
         self._service.note(
             answered.outgoing,
             answered.source,

@@ -9,6 +9,8 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from teleprefetch.domain.policy.access import Action
+from teleprefetch.edge.access.stencil import Pieces
 from teleprefetch.edge.dicomweb.messages import Basis, Request
 from teleprefetch.edge.http.descriptors import Descriptor
 from teleprefetch.edge.http.links import FilePiece, Piece
@@ -42,10 +44,12 @@ class Outgoing:
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
+    """An answer, what one must be allowed to do for it, and its record's pieces."""
+
     outgoing: Outgoing
-    path: str
-    query: tuple[tuple[str, str], ...]
+    action: Action
+    pieces: Pieces
     basis: Basis
     frames: int
     size_bytes: int
@@ -64,44 +68,48 @@ class Remembered:
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._size_bytes = 0
         self._served: Counter[int] = Counter()
         self._served_rows: dict[int, SeriesRow] = {}
 
-    def asked(self, key: Key) -> tuple[str, tuple[tuple[str, str], ...]] | None:
-        """The path and the query that a remembered answer was asked for by."""
-        entry = self._entries.get(key)
-        return None if entry is None else (entry.path, entry.query)
+    def find(self, key: Key) -> Entry | None:
+        """An answer, if there is one; whether it is still true, `is_true` tells."""
+        return self._entries.get(key)
 
-    def find(self, key: Key) -> Outgoing | None:
-        """An answer, if there is one and it is still true.
+    def is_true(self, key: Key, entry: Entry) -> bool:
+        """Whether a remembered answer may be given again; one that may not is forgotten.
 
         Raises:
             NodeUnavailableError: the index cannot be read.
         """
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
         if not self._is_true(entry):
             self._forget(key)
-            return None
+            return False
         self._entries.move_to_end(key)
         row = entry.basis.rows[0]
         self._served[id(row)] += entry.frames
         self._served_rows[id(row)] = row
-        return entry.outgoing
+        return True
 
     def keep(
-        self, key: Key, request: Request, outgoing: Outgoing, basis: Basis, *, began_ns: int
+        self,
+        key: Key,
+        outgoing: Outgoing,
+        basis: Basis,
+        *,
+        action: Action,
+        pieces: Pieces,
+        began_ns: int,
     ) -> None:
         """Remember an answer.
 
         Args:
             key: by what.
-            request: what it answers.
             outgoing: the answer.
             basis: what it was made of.
+            action: what one must be allowed to do for it, with the study that it is made of.
+            pieces: of the record of each time that it is given again.
             began_ns: the time before it was made, by the monotonic clock. Bytes that were proven
                 since then are proven for a file in the state that it was opened in before; a
                 file that was opened later is remembered the next time.
@@ -114,7 +122,7 @@ class Remembered:
             return
         self._forget(key)
         frames = sum(isinstance(piece, FilePiece) for piece in outgoing.pieces)
-        self._entries[key] = _Entry(outgoing, request.path, request.query, basis, frames, size)
+        self._entries[key] = Entry(outgoing, action, pieces, basis, frames, size)
         self._size_bytes += size
         while len(self._entries) > _MOST_ANSWERS or self._size_bytes > _MOST_BYTES:
             self._forget(next(iter(self._entries)))
@@ -126,7 +134,7 @@ class Remembered:
         for number, frames in served.items():
             self._holdings.served(rows[number], frames)
 
-    def _is_true(self, entry: _Entry) -> bool:
+    def _is_true(self, entry: Entry) -> bool:
         for descriptor in entry.outgoing.descriptors:
             if not descriptor.is_as_opened:
                 return False

@@ -1,7 +1,6 @@
 """A node's server: one event loop on a thread of its own, with what its connections share."""
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import ssl
@@ -9,20 +8,20 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from functools import lru_cache
 from typing import Final
 
 import uvloop
 
-from teleprefetch.edge.dicomweb.messages import Request
+from teleprefetch.edge.access.entries import Doorway
 from teleprefetch.edge.dicomweb.routes import Routes
 from teleprefetch.edge.http.connection import Connection
+from teleprefetch.edge.http.counting import Counting
 from teleprefetch.edge.http.crowd import Crowd, Limits
 from teleprefetch.edge.http.pools import Pool
-from teleprefetch.edge.http.service import Authorize, Service
+from teleprefetch.edge.http.service import Service
 from teleprefetch.edge.watching.access import AccessLog
 from teleprefetch.edge.watching.board import Board
-from teleprefetch.errors import AccessDeniedError, InvalidPayloadError, NodeUnavailableError
+from teleprefetch.errors import InvalidPayloadError, NodeUnavailableError
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 1024
@@ -32,21 +31,6 @@ _HANDSHAKE_S: Final = 5.0
 # The loop must get the interpreter soon when a thread computes (the default is 5 ms).
 _SWITCH_S: Final = 0.0005
 _DEFAULT_LIMITS: Final = Limits()
-
-
-def loopback_only(request: Request) -> None:
-    """Let in who is on this machine, and nobody else: the default until readers have tokens.
-
-    Raises:
-        AccessDeniedError: the request came over a network.
-    """
-    if not _is_loopback(request.client):
-        raise AccessDeniedError("client: not on this machine")
-
-
-@lru_cache(maxsize=1024)
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
 
 
 def tls_context(certificate_path: str, key_path: str) -> ssl.SSLContext:
@@ -115,8 +99,7 @@ class EdgeServer:
         address: host and port; port 0 takes a free one.
         routes: what is answered.
         at_thread_end: called by each thread that used the store as it ends.
-        authorize: raises AccessDeniedError for requests that are refused; asked for each one, on
-            the event loop, so that it must not wait.
+        doorway: decides about every request, and takes the records.
         tls: how to encrypt; None does not.
         board: counters shared with other processes; None counts for itself.
         limits: how long clients are waited for, and how many there may be.
@@ -133,7 +116,7 @@ class EdgeServer:
         routes: Routes,
         *,
         at_thread_end: Callable[[], None],
-        authorize: Authorize = loopback_only,
+        doorway: Doorway,
         tls: ssl.SSLContext | None = None,
         board: Board | None = None,
         limits: Limits = _DEFAULT_LIMITS,
@@ -147,7 +130,7 @@ class EdgeServer:
         self.port = int(self._listening.getsockname()[1])
         self._routes = routes
         self._at_thread_end = at_thread_end
-        self._authorize = authorize
+        self._doorway = doorway
         self._tls = tls
         self._board = Board() if board is None else board
         self._owns_board = board is None
@@ -208,11 +191,10 @@ class EdgeServer:
             crowd = Crowd(self._limits)
             service = Service(
                 self._routes,
-                authorize=self._authorize,
+                doorway=self._doorway,
                 pool=pools[0],
                 origin_pool=pools[1],
-                board=self._board,
-                log=AccessLog(self._access_log),
+                counting=Counting(self._board, AccessLog(self._access_log)),
                 crowd=crowd,
                 scheme="http" if self._tls is None else "https",
             )

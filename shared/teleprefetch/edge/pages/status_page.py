@@ -8,6 +8,7 @@ from datetime import datetime
 from html import escape
 from typing import Final
 
+from teleprefetch.domain.policy.access import Action
 from teleprefetch.edge.dicomweb.messages import Request, Response
 from teleprefetch.edge.watching.status import NodeStatus, RecentOrder, StatusSource, WarmStudy
 
@@ -45,6 +46,7 @@ _HEADERS: Final = (
         + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 )
+_PATHS: Final = frozenset({"/status", "/status.json"})
 _NAME_LENGTH: Final = 18
 _STATES: Final = {"warming": "warming", "warm": "proven warm", "partial": "partly warm"}
 
@@ -62,9 +64,13 @@ class StatusPage:
         self._source = source
         self._shows_uid_endings = shows_uid_endings
 
+    def action_at(self, path: str) -> Action | None:
+        """Operators alone may see the page."""
+        return "status" if path in _PATHS else None
+
     def answer(self, request: Request) -> Response | None:
         """The page, or the same as JSON, or None if the address is neither; reads the store."""
-        if request.path not in {"/status", "/status.json"}:
+        if request.path not in _PATHS:
             return None
         status = self._source.status(with_uid_endings=self._shows_uid_endings and _is_here(request))
         if request.path == "/status.json":

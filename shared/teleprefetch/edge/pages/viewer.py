@@ -15,8 +15,10 @@ from typing import Final
 from urllib.parse import unquote
 
 from teleprefetch.edge.dicomweb.messages import FileSlice, Request, Response
+from teleprefetch.edge.pages.viewer_login import LOGGED_OUT_PAGE, login_origins, oidc_entry
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import Value
+from teleprefetch.settings import ViewerLogin
 
 # What the node answers itself; there no name stands for the viewer's page.
 _OURS: Final = frozenset({"dicom-web", "warm", "status", "healthz", "readyz", "metrics"})
@@ -54,11 +56,12 @@ _ISOLATION: Final = (
 
 
 class ViewerConfig(Value):
-    """What the viewer is told: where the studies are, and what they are called."""
+    """What the viewer is told: where the studies are, what they are called, and who logs in."""
 
     dicomweb_root: str = "/dicom-web"
     friendly_name: str = "teleprefetch"
     most_requests: int = 25
+    login: ViewerLogin | None = None
 
     def script(self) -> bytes:
         """OHIF's `app-config.js`; the DICOMweb root is on the page's own origin."""
@@ -77,7 +80,7 @@ class ViewerConfig(Value):
             "omitQuotationForMultipartRequest": True,
             "bulkDataURI": {"enabled": True, "relativeResolution": "studies"},
         }
-        config = {
+        config: dict[str, object] = {
             "routerBasename": "/",
             "extensions": [],
             "modes": [],
@@ -99,6 +102,8 @@ class ViewerConfig(Value):
                 }
             ],
         }
+        if self.login is not None:
+            config["oidc"] = [oidc_entry(self.login)]
         return f"window.config = {json.dumps(config, indent=2)};\n".encode()
 
 
@@ -118,7 +123,7 @@ class ViewerFiles:
         config: what `app-config.js` is made from; the folder's own is never served.
 
     Raises:
-        InvalidPayloadError: the folder is no built viewer.
+        InvalidPayloadError: the folder is no built viewer, or the login's address is odd.
     """
 
     def __init__(self, folder: Path, *, config: ViewerConfig) -> None:
@@ -127,7 +132,13 @@ class ViewerFiles:
             raise InvalidPayloadError("viewer_path: holds no index.html")
         self._assets = dict(_assets(folder.resolve()))
         self._script = config.script()
-        self._policy = ("Content-Security-Policy", _policy(page.read_bytes()))
+        login = config.login
+        origins = () if login is None else login_origins(login)
+        self._logged_out = None if login is None else login.after_logout_path.strip("/")
+        self._policy = ("Content-Security-Policy", _policy(page.read_bytes(), origins))
+
+    def action_at(self, path: str) -> None:  # no address of the viewer's needs one
+        """Anybody may have the viewer: it holds nothing of a patient."""
 
     def answer(self, request: Request) -> Response | None:
         """The response to a GET or HEAD, or None if the address is not the viewer's."""
@@ -135,18 +146,20 @@ class ViewerFiles:
         if name.partition("/")[0] in _OURS:
             return None
         if name == _CONFIG:
-            return self._configuration(request)
+            return self._made(request, self._script, ".js")
+        if name == self._logged_out:
+            return self._made(request, LOGGED_OUT_PAGE, ".html")
         asset = self._assets.get(name)
         if asset is None and "." not in name.rpartition("/")[2]:
             asset = self._assets[_PAGE]  # a place inside the viewer: its own router takes it
         return None if asset is None else self._file(request, asset)
 
-    def _configuration(self, request: Request) -> Response:
-        etag = f'"{hashlib.sha256(self._script).hexdigest()[:32]}"'
-        headers = (("Content-Type", _MEDIA_TYPES[".js"]), *self._headers(etag, _ASK_AGAIN))
+    def _made(self, request: Request, content: bytes, suffix: str) -> Response:
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        headers = (("Content-Type", _MEDIA_TYPES[suffix]), *self._headers(etag, _ASK_AGAIN))
         if _knows(request, etag):
             return Response(304, headers)
-        return Response(200, headers, (self._script,))
+        return Response(200, headers, (content,))
 
     def _file(self, request: Request, asset: _Asset) -> Response | None:
         packed = asset.packed if request.takes_gzip else None
@@ -198,8 +211,8 @@ def _caching(name: str) -> str:
     return _FOREVER if _HASHED.search(name) else _ASK_AGAIN
 
 
-def _policy(page: bytes) -> str:
-    """A policy that lets the viewer run and lets nothing leave the node's origin.
+def _policy(page: bytes, origins: tuple[str, ...]) -> str:
+    """A policy that lets the viewer run and lets nothing leave for other than these origins.
 
     The page's inline scripts are allowed by their digest. The codecs of JPEG-LS, JPEG 2000 and
     HTJ2K are WebAssembly whose glue makes functions of text, which is `unsafe-eval`.
@@ -221,7 +234,7 @@ def _policy(page: bytes) -> str:
             "style-src 'self' 'unsafe-inline'",
             "img-src 'self' data: blob:",
             "font-src 'self' data:",
-            "connect-src 'self' data: blob:",
+            " ".join(("connect-src 'self' data: blob:", *origins)),
             "object-src 'none'",
             "base-uri 'self'",
             "form-action 'self'",

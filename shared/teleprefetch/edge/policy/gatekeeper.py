@@ -1,7 +1,7 @@
 """Decides each request at the node, and remembers decisions for seconds."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
@@ -131,24 +131,49 @@ class Gatekeeper:
         self._policies = policies
         self._remembered = {}
 
+    def recall(self, asked: Asked) -> Verdict | None:
+        """What was decided of late, if it still stands; it never evaluates.
+
+        Raises:
+            NodeUnavailableError: the readings cannot be read.
+        """
+        return self._recall(_key(asked))
+
     def admit(self, asked: Asked) -> Verdict:
-        """Whether the request may go on."""
-        self._forget_if_changed()
+        """Whether the request may go on.
+
+        Raises:
+            NodeUnavailableError: the readings cannot be read.
+            CorruptPayloadError: one of them is damaged.
+        """
         key = _key(asked)
-        remembered = self._remembered.get(key)
-        if remembered is not None and self._timer() < remembered.until_s:
-            return remembered.verdict
+        recalled = self._recall(key)
+        if recalled is not None:
+            return recalled
         # kept from before the decision: if `use` comes meanwhile, this goes to the old dictionary
         memory = self._remembered
         verdict = self._decide(asked)
         self._remember(memory, key, verdict, asked.principal)
         return verdict
 
-    def visible(self, asked: Asked, studies: Sequence[str]) -> frozenset[str]:
-        """Those of the studies that the principal may find; `asked.study` is left aside."""
-        return frozenset(
-            study for study in studies if isinstance(self.admit(_about(asked, study)), Grant)
-        )
+    def visible(self, asked: Asked, studies: Iterable[str]) -> Mapping[str, Grant]:
+        """Those of the studies that the principal may find, each with why.
+
+        `asked.study` is left aside.
+
+        Raises:
+            NodeUnavailableError: the readings cannot be read.
+            CorruptPayloadError: one of them is damaged.
+        """
+        decided = ((study, self.admit(_about(asked, study))) for study in studies)
+        return {study: verdict for study, verdict in decided if isinstance(verdict, Grant)}
+
+    def _recall(self, key: tuple[str, ...]) -> Verdict | None:
+        self._forget_if_changed()
+        remembered = self._remembered.get(key)
+        if remembered is None or self._timer() >= remembered.until_s:
+            return None
+        return remembered.verdict
 
     def _decide(self, asked: Asked) -> Verdict:
         now = self._clock()

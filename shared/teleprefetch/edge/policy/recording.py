@@ -58,7 +58,14 @@ def record_of(asked: Asked, verdict: Verdict, answer: Answer) -> AuditRecord:
 
 
 def record_of_refused_token(
-    *, reason: str, client: str, action: Action | None, study: str, request: str, token_sha256: str
+    *,
+    reason: str,
+    client: str,
+    action: Action | None,
+    study: str,
+    request: str,
+    token_sha256: str,
+    status: int = 401,
 ) -> AuditRecord:
     """The record of a request whose token was not accepted, or that had none.
 
@@ -73,5 +80,5 @@ def record_of_refused_token(
         study=study,
         request=request,
         token=token,
-        status=401,
+        status=status,
     )

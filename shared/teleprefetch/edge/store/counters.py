@@ -20,6 +20,8 @@ Counted = Literal[
     "evicted_bytes",
     "carried_over_frames",
     "breaker_openings",
+    "throttled_fetches",
+    "quota_alone",
 ]
 NAMES: Final[tuple[str, ...]] = Counted.__args__  # type: ignore[attr-defined]  # a Literal has them
 

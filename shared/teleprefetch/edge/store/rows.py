@@ -5,6 +5,7 @@ import hashlib
 import json
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from sys import intern
 from typing import Final, TypeVar
 
@@ -171,6 +172,7 @@ def lineage_of(key: str) -> str:
     return key.partition("/")[0]
 
 
+@lru_cache(maxsize=4096)
 def _digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
 

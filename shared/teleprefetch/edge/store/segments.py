@@ -102,14 +102,18 @@ class Segment:
                 raise
         return cls(descriptor, end_bytes=end_bytes)
 
-    def append(self, name: bytes, content: bytes, *, mark: bytes = FRAME) -> Appended:
+    def append(
+        self, name: bytes, content: bytes, *, mark: bytes = FRAME, sha256: bytes | None = None
+    ) -> Appended:
         """Write one record after the others; it is not synced yet.
+
+        `sha256` is the content's, where it is known already.
 
         Raises:
             NodeUnavailableError: the disk refuses; the next record takes the same place.
         """
-        digest = hashlib.sha256(content)
-        record = _described(mark, name, len(content), digest.digest())
+        digest = hashlib.sha256(content).digest() if sha256 is None else sha256
+        record = _described(mark, name, len(content), digest)
         with disk_errors():
             try:
                 write_all(self._descriptor, (record + name, content), self.end_bytes)
@@ -119,7 +123,7 @@ class Segment:
                 raise
         offset = self.end_bytes + len(record) + len(name)
         self.end_bytes = offset + len(content)
-        return Appended(offset=offset, length_bytes=len(content), sha256=digest.hexdigest())
+        return Appended(offset=offset, length_bytes=len(content), sha256=digest.hex())
 
     def sync(self) -> None:
         """Returns when everything appended is on the disk."""

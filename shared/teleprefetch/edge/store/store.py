@@ -242,6 +242,8 @@ class Store(Holdings):
             segment=Segment.open(path, committed_bytes=partial(self._committed_bytes, row)),
             visible=partial(self.has, row.origin_id, row.series),
             publish=partial(self._publish, row),
+            prove=partial(self._read_back, row),
+            appending=partial(self._proofs.appending, path),
             room=self._room.reserved,
             monotonic_s=self._monotonic_s,
             grouping=self._grouping,
@@ -263,6 +265,11 @@ class Store(Holdings):
             if stored is None or stored.segment != row.segment or self._is_gone(row):
                 raise StudyNotFoundError("series: purged while it was written")
             self._index.add_group(stored, frames, end_bytes)
+
+    def _read_back(self, row: SeriesRow, frames: tuple[HeldFrame, ...]) -> None:
+        """Prove what was just written, while it is fetched on; nobody waits for it then."""
+        if frames:
+            self.verify(row.origin_id, row.series, frames=[frame.name for frame in frames])
 
     def _is_gone(self, row: SeriesRow) -> bool:
         return self._tombstones.covers(lineage_of(row.key), row.series.version_id)

@@ -1,41 +1,37 @@
-"""One warm order under way: metadata of all, then frames in order, proven as they come."""
+"""One warm order under way: metadata of all, frames as soon as they are known, proven as they come.
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+Times are measured on a clock that only goes forward: what the order says of the time of day is
+turned into a number of seconds once, when it begins.
+"""
+
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
-from queue import Empty, SimpleQueue
-from threading import Event, RLock
-from typing import Any, Final
+from datetime import datetime, timedelta
+from threading import Event
+from typing import Final
 
-from teleprefetch.domain.warming_order import frame_order, series_order
-from teleprefetch.edge.archives.fetching import FetchPool, Ticket, Urgency
+from teleprefetch.domain.lateness import Forecast, too_late
+from teleprefetch.edge.archives.fetching import FetchPool
 from teleprefetch.edge.archives.retrieving import Retriever, Source
-from teleprefetch.edge.store.rows import FrameName, frame_name, series_key
 from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.warming.asking import METADATA, Arrived, Asking, Standing
+from teleprefetch.edge.warming.proving import Proving
+from teleprefetch.edge.warming.slots import URGENCY
 from teleprefetch.edge.warming.tally import (
     ORIGIN_ERRORS,
     OUT_OF_TIME,
+    PUT_OFF,
+    YIELDED,
     OrderTally,
     SeriesTally,
     words_of,
 )
-from teleprefetch.errors import (
-    AccessDeniedError,
-    CorruptPayloadError,
-    NodeUnavailableError,
-    PrefetchError,
-    StudyNotFoundError,
-)
+from teleprefetch.edge.warming.traffic import Traffic
+from teleprefetch.errors import NodeUnavailableError
 from teleprefetch.model import Plan, SeriesMetadata, WarmOrder, WarmReport
 from teleprefetch.ports import Clock
 
-_URGENCY: Final = {"stat": Urgency.STAT, "high": Urgency.HIGH, "routine": Urgency.ROUTINE}
-# After so many frames of one series in vain, each retried by the origin's adapter, the rest of it
-# is left out: the archive is not asked for thousands of frames that it will not give.
-_FAILURES_TOLERATED: Final = 3
 _TICK_S: Final = 0.2
 
 
@@ -56,6 +52,8 @@ class RunNeeds:
     pool: FetchPool
     retriever: Retriever
     clock: Clock
+    monotonic_s: Callable[[], float]
+    traffic: Traffic
     report_every_s: float
 
 
@@ -69,6 +67,9 @@ class OrderRun:
         source: where from.
         tell: takes reports while it goes on.
         stop: set when the node stops.
+        waiting: how many orders wait until others end.
+        is_in_vain: whether nothing is fetched, but only counted and told.
+        left_out: the series that are not warmed, by position in the plan, and why.
     """
 
     def __init__(
@@ -80,187 +81,166 @@ class OrderRun:
         source: Source,
         tell: Callable[[WarmReport], None],
         stop: Event,
+        waiting: Callable[[], int] = lambda: 0,
+        is_in_vain: bool = False,
+        left_out: Mapping[int, str] | None = None,
     ) -> None:
         self._needs = needs
-        self._store = needs.store
         self._order = order
         self._plan = plan
         self._source = source
         self._tell = tell
         self._stop = stop
-        self._tally = OrderTally(plan, node=needs.node)
-        self._arrived: SimpleQueue[tuple[int, int, Ticket[Any]]] = SimpleQueue()
-        self._pending: dict[tuple[int, int], Ticket[Any]] = {}
-        self._lock = RLock()  # cancelling calls `_done` back in the same thread
-        self._told_at: datetime | None = None
+        self._waiting = waiting
+        self._is_in_vain = is_in_vain
+        self._began_at, self._began_s = needs.clock(), needs.monotonic_s()
+        self._ends_s = self._seconds_of(order.give_up_at)
+        self._due_s = min(self._ends_s, self._seconds_of(order.due_at or order.give_up_at))
+        self._tally = OrderTally(plan, node=needs.node, left_out=left_out or {})
+        self._proving = Proving(needs.store, source.origin_id, self._tally)
+        self._asking = Asking(
+            needs.pool,
+            needs.retriever,
+            source,
+            series=self._tally.series,
+            standing=Standing(URGENCY[order.priority], plan.study_instance_uid, self._due_s),
+        )
+        self._unread: set[int] = set()
+        self._put_off: frozenset[int] = frozenset()
+        self._is_all_late = False
+        self._stage = 0
+        self._told_s: float | None = None
+
+    @property
+    def series(self) -> list[SeriesTally]:
+        """The series of the order, and what of each is proven."""
+        return self._tally.series
 
     def outcome(self) -> Outcome | None:
         """Carry the order out; None if the node stopped first."""
         failure: NodeUnavailableError | None = None
+        store = self._needs.store
         try:
-            self._store.want(self._plan, until_s=self._order.give_up_at.timestamp())
+            store.want(self._plan, until_s=self._order.give_up_at.timestamp())
             with ExitStack() as stack:
                 for series in self._tally.series:
                     pointer = series.planned.series
-                    stack.enter_context(self._store.using(self._source.origin_id, pointer))
-                stack.callback(self._cancel_pending)
+                    stack.enter_context(store.using(self._source.origin_id, pointer))
+                stack.callback(self._asking.cancel)
+                stack.enter_context(self._needs.traffic.order())
                 self._warm()
         except NodeUnavailableError as error:
             failure = error
             self._tally.note_unfinished(str(error))
         if self._stop.is_set() and self._tally.is_unfinished:
             return None
-        return Outcome(self._tally.report(at=self._needs.clock(), final=True), failure)
+        return Outcome(self._tally.report(at=self._now(), final=True), failure)
 
     def _warm(self) -> None:
-        self._ask_for_metadata()
-        self._collect(self._take_metadata)
-        self._count_what_is_held()
-        self._report(now=True)
-        self._ask_for_frames()
-        self._collect(self._take_frame)
-        if self._out_of_time and self._tally.is_unfinished:
-            self._tally.note_unfinished(OUT_OF_TIME)
-        self._prove_all()
-        self._note_unchecked_pixels()
+        self._read_metadata()
+        while self._asking.is_waiting and not self._is_over:
+            self._asking.refill(self._put_off)
+            arrived = self._asking.next(_TICK_S)
+            self._report(now=arrived is not None and self._take(arrived))
+        self._asking.cancel()
+        self._say_why_it_ends()
+        self._proving.all()
+        if self._needs.retriever.verify_pixels:
+            self._proving.note_unchecked_pixels()
 
-    def _ask_for_metadata(self) -> None:
-        planned = [series.planned for series in self._tally.series]
-        for at in series_order(planned):
-            pointer = planned[at].series
-            held = self._store.metadata(self._source.origin_id, pointer)
+    def _read_metadata(self) -> None:
+        """Take what is held, and ask for the rest, unless there is no time."""
+        unread: set[int] = set()
+        for at in self._asking.metadata_order():
+            series = self._tally.series[at]
+            held = self._needs.store.metadata(self._source.origin_id, series.planned.series)
             if held is not None:
-                self._tally.series[at].know(held)
-                continue
-            work = partial(self._needs.retriever.metadata, self._source, pointer)
-            self._ask(at, 0, ("metadata", series_key(self._source.origin_id, pointer)), work)
+                self._know(at, held)
+            elif not series.left_out:
+                unread.add(at)
+        if not self._is_over:
+            self._unread = unread
+            self._asking.metadata(frozenset(unread))
+        if not unread:
+            self._report(now=True)
 
-    def _ask_for_frames(self) -> None:
-        planned = [series.planned for series in self._tally.series]
-        counts = [len(series.entries) for series in self._tally.series]
-        for at, frame in frame_order(planned, counts):
-            series, pointer = self._tally.series[at], planned[at].series
-            entry = series.entries[frame]
-            name = frame_name(entry)
-            if name in series.verified:
-                continue
-            work = partial(self._needs.retriever.frame, self._source, pointer, entry)
-            key = ("frame", series_key(self._source.origin_id, pointer), *name)
-            self._ask(at, frame, key, work)
-
-    def _ask(self, at: int, frame: int, key: tuple[Any, ...], work: Callable[[], Any]) -> None:
-        if self._out_of_time or self._stop.is_set() or self._tally.series[at].left_out:
-            return
-        urgency = _URGENCY[self._order.priority]
-        ticket = self._needs.pool.submit(key, work, urgency=urgency)
-        with self._lock:
-            self._pending[at, frame] = ticket
-        ticket.future.add_done_callback(partial(self._done, at, frame, ticket))
-
-    def _done(self, at: int, frame: int, ticket: Ticket[Any], future: "Future[Any]") -> None:
-        """Runs in the fetching thread, so that it asks for nothing more of a series in trouble."""
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, ORIGIN_ERRORS) and not isinstance(error, CorruptPayloadError):
-            self._leave_out_after(at, error)
-        self._arrived.put((at, frame, ticket))
-
-    def _leave_out_after(self, at: int, error: PrefetchError) -> None:
+    def _know(self, at: int, metadata: SeriesMetadata) -> None:
         series = self._tally.series[at]
-        with self._lock:
-            series.failures += 1
-            if isinstance(error, AccessDeniedError) or series.failures >= _FAILURES_TOLERATED:
-                series.left_out = True
-                self._cancel([place for place in self._pending if place[0] == at])
+        series.know(metadata)
+        self._proving.held(series)
+        self._asking.frames(at)
 
-    def _cancel(self, places: Iterable[tuple[int, int]]) -> None:
-        for place in places:
-            if self._pending[place].future.cancel():
-                del self._pending[place]
-
-    def _collect(self, take: Callable[[int, int, Ticket[Any]], None]) -> None:
-        while self._pending and not self._out_of_time and not self._stop.is_set():
-            try:
-                at, frame, ticket = self._arrived.get(timeout=_TICK_S)
-            except Empty:
-                pass
-            else:
-                if self._is_awaited(at, frame, ticket):
-                    take(at, frame, ticket)
-            self._report()
-        self._cancel_pending()
-
-    def _is_awaited(self, at: int, frame: int, ticket: Ticket[Any]) -> bool:
-        with self._lock:
-            if self._pending.get((at, frame)) is not ticket:
-                return False
-            del self._pending[at, frame]
-        return not ticket.future.cancelled()
-
-    def _take_metadata(self, at: int, _frame: int, ticket: Ticket[SeriesMetadata]) -> None:
-        try:
-            self._tally.series[at].know(ticket.future.result())
-        except ORIGIN_ERRORS as error:
-            self._tally.fail(at, "its metadata", words_of(error))
-
-    def _take_frame(self, at: int, frame: int, ticket: Ticket[int]) -> None:
+    def _take(self, arrived: Arrived) -> bool:
+        """Take an answer; whether it is worth a report at once."""
+        if arrived.frame == METADATA:
+            return self._take_metadata(arrived)
+        at, frame, ticket = arrived
         try:
             fetched_bytes = ticket.future.result()
         except ORIGIN_ERRORS as error:
             self._tally.fail(at, f"frame {frame + 1}", words_of(error))
-        else:
-            self._tally.keep(at, frame, fetched_bytes, joined=ticket.joined)
+            return False
+        self._tally.keep(at, frame, fetched_bytes, joined=ticket.joined)
+        if fetched_bytes and not ticket.joined:
+            self._needs.traffic.came(fetched_bytes)
+        stage, self._stage = self._stage, self._tally.stage()
+        return self._stage > stage
 
-    def _count_what_is_held(self) -> None:
-        for series in self._tally.series:
-            self._prove(series, {frame_name(entry) for entry in series.entries})
-
-    def _prove_all(self) -> None:
-        for series in self._tally.series:
-            expected = set(series.stored)
-            series.lose(expected - self._prove(series, expected))
-
-    def _prove(self, series: SeriesTally, names: set[FrameName]) -> set[FrameName]:
-        if not names:
-            return set()
-        origin_id, pointer = self._source.origin_id, series.planned.series
+    def _take_metadata(self, arrived: Arrived) -> bool:
+        self._unread.discard(arrived.at)
         try:
-            self._store.commit(origin_id, pointer)
-        except StudyNotFoundError:
-            names = set()  # purged while it was written: nothing of it is held
-        verified = self._store.verify(origin_id, pointer, frames=names)
-        held = self._store.frames(origin_id, pointer)
-        series.prove({name: held[name].length_bytes for name in verified if name in held})
-        return verified
-
-    def _note_unchecked_pixels(self) -> None:
-        if not self._needs.retriever.verify_pixels:
-            return
-        unchecked = sum(
-            not held[name].pixels_checked
-            for series in self._tally.series
-            for held in [self._store.frames(self._source.origin_id, series.planned.series)]
-            for name in series.with_checksum & held.keys()
-        )
-        if unchecked:
-            self._tally.note(f"the pixels of {unchecked} frames are not checked: not decoded here")
+            self._know(arrived.at, arrived.ticket.future.result())
+        except ORIGIN_ERRORS as error:
+            self._tally.fail(arrived.at, "its metadata", words_of(error))
+        return not self._unread
 
     def _report(self, *, now: bool = False) -> None:
-        at = self._needs.clock()
-        if not now and self._told_at is not None:
-            waited_s = (at - self._told_at).total_seconds()
-            if waited_s < self._needs.report_every_s:
-                return
-        for series in self._tally.series:
-            self._prove(series, series.unproven)
-        self._told_at = at
-        self._tell(self._tally.report(at=at, final=False))
+        at_s = self._needs.monotonic_s()
+        is_due = self._told_s is None or at_s - self._told_s >= self._needs.report_every_s
+        if not now and not is_due:
+            return
+        self._proving.new()
+        self._forecast(at_s)
+        self._told_s = at_s
+        self._tell(self._tally.report(at=self._now(), final=False))
 
-    def _cancel_pending(self) -> None:
-        with self._lock:
-            for ticket in self._pending.values():
-                ticket.future.cancel()
-            self._pending.clear()
+    def _forecast(self, at_s: float) -> None:
+        rate = self._needs.traffic.share_bytes_per_s(self._waiting())
+        if rate is None:
+            return
+        left = self._tally.left()
+        forecast = Forecast(sum(one.left_bytes for one in left), rate, self._due_s - at_s)
+        self._put_off = too_late(left, forecast.fitting_bytes)
+        is_late = self._put_off.issuperset(one.at for one in left if one.left_bytes)
+        self._is_all_late = is_late and self._asking.is_opened
+        self._tally.forecast = forecast.words(len(self._put_off))
+
+    def _say_why_it_ends(self) -> None:
+        if not self._tally.is_unfinished or self._stop.is_set():
+            return
+        if self._is_over:
+            self._tally.give_reason(self._put_off, PUT_OFF)
+            self._tally.note_unfinished(OUT_OF_TIME if self._out_of_time else YIELDED)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._out_of_time or self._yields
 
     @property
     def _out_of_time(self) -> bool:
-        return self._needs.clock() >= self._order.give_up_at
+        return self._needs.monotonic_s() >= self._ends_s
+
+    @property
+    def _yields(self) -> bool:
+        """Whether nothing of it can be in time any more, and other orders wait for its place."""
+        if self._is_in_vain or self._order.priority == "stat":
+            return self._is_in_vain
+        is_late = self._is_all_late or self._needs.monotonic_s() >= self._due_s
+        return is_late and self._waiting() > 0
+
+    def _seconds_of(self, moment: datetime) -> float:
+        return self._began_s + (moment - self._began_at).total_seconds()
+
+    def _now(self) -> datetime:
+        """The time of day, which never goes back during the order."""
+        return self._began_at + timedelta(seconds=self._needs.monotonic_s() - self._began_s)

@@ -71,12 +71,24 @@ class ActiveOrder:
         self._lock = threading.Lock()
         self._report: WarmReport | None = None
         self._is_awaited = True
+        self._waiter = order.waiter
 
     def tell(self, report: WarmReport) -> None:
-        """Report how far the order is; a report that cannot be sent holds nothing up."""
+        """Report how far the order is; a report that cannot be sent holds nothing up.
+
+        Whoever waits for the required studies is told once they are proven, after the report that
+        says so: the notice is made from reports.
+        """
         with self._lock:
             self._report = report
-            attempted("a report", lambda: self._progress.report(report))
+            is_sent = attempted("a report", lambda: self._progress.report(report))
+            if is_sent and report.required_warm and self._waiter:
+                self._tell_waiter(report.prefetch_id)
+
+    def _tell_waiter(self, prefetch_id: str) -> None:
+        answer = {"prefetch_id": prefetch_id, "state": "required warm", "cause": ""}
+        if attempted("a word to who waits", lambda: self._tasks.succeed(self._waiter, answer)):
+            self._waiter = ""
 
     def beat(self, *, visibility_s: int, clock: Clock) -> None:
         """Say that work goes on: to the task, to the queue, and in a report."""
@@ -88,7 +100,9 @@ class ActiveOrder:
         )
         with self._lock:
             if self._report is not None and self._report.state == "warming":
-                report = self._report.model_copy(update={"reported_at": clock()})
+                report = self._report.model_copy(
+                    update={"reported_at": max(clock(), self._report.reported_at)}
+                )
                 attempted("a report", lambda: self._progress.report(report))
 
     def succeed(self, report: WarmReport) -> None:

@@ -1,10 +1,12 @@
 """Counts what one order has planned, holds and has proven; a report is made from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from teleprefetch.domain.lateness import Left
+from teleprefetch.domain.warmth import NOT_IN_THE_ARCHIVE
 from teleprefetch.edge.store.rows import FrameName, frame_name
 from teleprefetch.errors import (
     AccessDeniedError,
@@ -30,11 +32,15 @@ _WORDS: Final[dict[type[PrefetchError], str]] = {
     CorruptPayloadError: "what the archive sends is damaged",
     OriginThrottledError: "the archive asks to slow down",
     OriginUnavailableError: "the archive does not answer",
-    StudyNotFoundError: "the archive does not hold it",
+    StudyNotFoundError: NOT_IN_THE_ARCHIVE,
 }
 ORIGIN_ERRORS: Final = tuple(_WORDS)
 OUT_OF_TIME: Final = "time ran out"
+PUT_OFF: Final = "put off as the least useful, and then time ran out"
+YIELDED: Final = "left to a reader's own requests: its notice is out, and other orders wait"
+NOT_READ: Final = "its metadata are not read yet"
 _MOST_PROBLEMS: Final = 50
+_FRAME_BYTES: Final = 200_000
 
 
 def words_of(error: PrefetchError) -> str:
@@ -53,6 +59,7 @@ class SeriesTally:
     failures: int = 0
     left_out: bool = False
     is_known: bool = False
+    typical_bytes: int = 0
     problem: str = ""
 
     @property
@@ -74,8 +81,19 @@ class SeriesTally:
         """Take the frames that its metadata names, each once."""
         self.is_known = True
         self.entries = tuple({frame_name(entry): entry for entry in metadata.frames}.values())
+        said_bytes = sum(entry.size_bytes for entry in self.entries)
+        self.typical_bytes = said_bytes // len(self.entries) if said_bytes else _FRAME_BYTES
         if metadata.without_frames:
             self.problem = f"{metadata.without_frames} instances cannot be fetched by the frame"
+
+    @property
+    def left_bytes(self) -> int:
+        """About how much of it is still to come; as planned, before its metadata are read."""
+        if self.left_out:
+            return 0
+        if not self.is_known:
+            return 0 if self.problem else self.planned.estimated_bytes
+        return (len(self.entries) - len(self.stored)) * self.typical_bytes
 
     def prove(self, sizes_bytes: dict[FrameName, int]) -> None:
         """Count frames that were read back."""
@@ -94,13 +112,35 @@ class SeriesTally:
 class OrderTally:
     """All series of an order in the plan's order, and what went wrong."""
 
-    def __init__(self, plan: Plan, *, node: str) -> None:
+    def __init__(self, plan: Plan, *, node: str, left_out: Mapping[int, str] | None = None) -> None:
         self._plan = plan
         self._node = node
         self.series = [SeriesTally(planned=planned) for planned in plan.series]
+        for at, why in (left_out or {}).items():
+            self.series[at].left_out, self.series[at].problem = True, why
+        self.forecast = ""
         self.frames_fetched = 0
         self.bytes_fetched = 0
         self._problems: list[str] = [] if plan.series else ["the plan names no series"]
+
+    def left(self) -> list[Left]:
+        """What is left of each series."""
+        return [
+            Left(at, 0 if one.planned.role == "current" else one.planned.rank, one.left_bytes)
+            for at, one in enumerate(self.series)
+        ]
+
+    def stage(self) -> int:
+        """How far the current study is: 1 from its first frame on, 2 once all of it came."""
+        current = [one for one in self.series if one.planned.role == "current"]
+        is_all = all(one.is_known and len(one.stored) >= len(one.entries) for one in current)
+        return 2 if is_all else int(any(one.stored for one in current))
+
+    def give_reason(self, series: Iterable[int], why: str) -> None:
+        """Give series that are not complete a reason."""
+        for at in series:
+            if not self.series[at].is_complete and not self.series[at].problem:
+                self.series[at].problem = why
 
     def note(self, problem: str) -> None:
         """Name something that went wrong; beyond fifty only their number is kept."""
@@ -147,9 +187,14 @@ class OrderTally:
             bytes_warmed=sum(sum(series.stored.values()) for series in self.series),
             bytes_fetched=self.bytes_fetched,
             studies=studies,
-            problems=self._shown_problems(),
+            problems=self._shown_problems(final=final),
+            required_warm=self._is_required_warm(studies),
             reported_at=at,
         )
+
+    def _is_required_warm(self, studies: Sequence[StudyWarmth]) -> bool:
+        warm = {study.study_instance_uid for study in studies if study.is_warm}
+        return bool(self._plan.required) and warm.issuperset(self._plan.required)
 
     def _studies(self) -> tuple[StudyWarmth, ...]:
         by_study: dict[str, list[SeriesTally]] = {}
@@ -157,14 +202,17 @@ class OrderTally:
             by_study.setdefault(series.planned.series.study_instance_uid, []).append(series)
         return tuple(_warmth(uid, series) for uid, series in by_study.items())
 
-    def _shown_problems(self) -> tuple[str, ...]:
+    def _shown_problems(self, *, final: bool) -> tuple[str, ...]:
         beyond = len(self._problems) - _MOST_PROBLEMS
         more = (f"and {beyond} more",) if beyond > 0 else ()
-        return (*self._problems[:_MOST_PROBLEMS], *more)
+        forecast = (self.forecast,) if self.forecast and not final else ()
+        return (*forecast, *self._problems[:_MOST_PROBLEMS], *more)
 
 
 def _warmth(study_instance_uid: str, series: Sequence[SeriesTally]) -> StudyWarmth:
-    problems = dict.fromkeys(one.problem for one in series if one.problem)
+    # of a series whose metadata are not read yet no frame is planned, and so none is lacking
+    named = (one.problem or ("" if one.is_known else NOT_READ) for one in series)
+    problems = dict.fromkeys(problem for problem in named if problem)
     return StudyWarmth(
         study_instance_uid=study_instance_uid,
         role=series[0].planned.role,

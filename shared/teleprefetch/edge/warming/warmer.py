@@ -6,7 +6,10 @@ from threading import Event
 from teleprefetch.edge.archives.fetching import FetchPool
 from teleprefetch.edge.archives.retrieving import Retriever, Source
 from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.warming.costs import Costs
 from teleprefetch.edge.warming.order_run import OrderRun, Outcome, RunNeeds
+from teleprefetch.edge.warming.traffic import Traffic
+from teleprefetch.edge.warming.witness import Witness
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import Plan, WarmOrder, WarmReport
 from teleprefetch.ports import Clock, Documents, Origin
@@ -23,6 +26,9 @@ class Warmer:
         origins: the archives by id.
         documents: where plans are.
         clock: the time, against `give_up_at`.
+        witness: is told who may read, and what was warmed.
+        costs: says what is left out to keep within caps.
+        monotonic_s: seconds of the pool's clock; those of `clock`, if not given.
         report_every_s: how often an order that gets on reports it.
     """
 
@@ -36,36 +42,78 @@ class Warmer:
         origins: Mapping[str, Origin],
         documents: Documents,
         clock: Clock,
+        witness: Witness | None = None,
+        costs: Costs | None = None,
+        monotonic_s: Callable[[], float] | None = None,
         report_every_s: float = 1.0,
     ) -> None:
+        own_s = monotonic_s or (lambda: clock().timestamp())
+        self.traffic = Traffic(own_s)
         self._needs = RunNeeds(
             node=node,
             store=store,
             pool=pool,
             retriever=retriever,
             clock=clock,
+            monotonic_s=own_s,
+            traffic=self.traffic,
             report_every_s=report_every_s,
         )
         self._origins = origins
         self._documents = documents
+        self._witness = witness
+        self._costs = costs
 
-    def run(
-        self, order: WarmOrder, *, tell: Callable[[WarmReport], None], stop: Event
-    ) -> Outcome | None:
-        """Carry an order out; None if the node stopped first.
-
-        Args:
-            order: what to warm.
-            tell: takes reports while it goes on.
-            stop: set when the node stops.
+    def plan(self, order: WarmOrder) -> Plan:
+        """The plan of an order; who may read it is let in from now on.
 
         Raises:
             InvalidPayloadError: the plan names an origin that this node has not.
             OriginUnavailableError: the plan cannot be read (yet).
             CorruptPayloadError: the plan is damaged.
+            NodeUnavailableError: who may read cannot be written down.
         """
         plan = self._documents.get(order.plan, Plan)
         if plan.origin_id not in self._origins:
             raise InvalidPayloadError("plan.origin_id: not among this node's origins")
-        source = Source(plan.origin_id, self._origins[plan.origin_id])
-        return OrderRun(self._needs, order, plan, source=source, tell=tell, stop=stop).outcome()
+        if self._witness is not None:
+            self._witness.begins(order, plan)
+        return plan
+
+    def run(
+        self,
+        order: WarmOrder,
+        *,
+        tell: Callable[[WarmReport], None],
+        stop: Event,
+        plan: Plan | None = None,
+        waiting: Callable[[], int] = lambda: 0,
+        is_in_vain: bool = False,
+    ) -> Outcome | None:
+        """Carry an order out; None if the node stopped first. Raises as `plan` does.
+
+        Args:
+            order: what to warm.
+            tell: takes reports while it goes on.
+            stop: set when the node stops.
+            plan: the order's, if it was read already.
+            waiting: how many orders wait until others end.
+            is_in_vain: whether nothing is fetched, but only counted and told: too many are ahead.
+        """
+        if plan is None:
+            plan = self.plan(order)
+        run = OrderRun(
+            self._needs,
+            order,
+            plan,
+            source=Source(plan.origin_id, self._origins[plan.origin_id]),
+            tell=tell,
+            stop=stop,
+            waiting=waiting,
+            is_in_vain=is_in_vain,
+            left_out=self._costs.left_out(plan) if self._costs and not is_in_vain else None,
+        )
+        outcome = run.outcome()
+        if self._witness is not None:
+            self._witness.warmed(order, plan, run.series)
+        return outcome

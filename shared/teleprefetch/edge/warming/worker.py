@@ -2,17 +2,25 @@
 
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import methodcaller
 from typing import Final
 
 from teleprefetch.edge.store.store import Store
+from teleprefetch.edge.warming.order_run import Outcome
 from teleprefetch.edge.warming.orders import ActiveOrder, attempted, read_order
+from teleprefetch.edge.warming.slots import Slots, claim_of
 from teleprefetch.edge.warming.warmer import Warmer
+from teleprefetch.edge.warming.witness import Witness
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
 from teleprefetch.model import PurgeOrder
 from teleprefetch.ports import Clock, Orders, Progress, ReceivedOrder, Tasks
 
 _LOG: Final = logging.getLogger(__name__)
 _LONGEST_PAUSE_S: Final = 30.0
+_BEATING_AT_ONCE: Final = 8
 
 
 class Worker:
@@ -28,11 +36,14 @@ class Worker:
         progress: where reports go.
         warmer: carries out warm orders.
         store: carries out purge orders.
+        witness: is told what was purged.
         clock: the time of reports.
         heartbeat_s: how often tasks, queue and reports hear of each order.
         visibility_s: how long an order stays invisible after a heartbeat.
-        at_once: how many warm orders are under way at most.
-        taken_at_most: how many are taken at most.
+        at_once: how many warm orders are under way at most, beside urgent ones: as many as it takes
+            for the most useful fetches to be among theirs.
+        taken_at_most: how many are taken at most; a quarter of those beyond `at_once` is for orders
+            that do not wait for a place, so that an urgent one is always seen.
         wait_s: how long one receive waits; stopping waits as long.
     """
 
@@ -48,8 +59,9 @@ class Worker:
         clock: Clock,
         heartbeat_s: float,
         visibility_s: int,
-        at_once: int = 4,
-        taken_at_most: int = 32,
+        witness: Witness | None = None,
+        at_once: int = 128,
+        taken_at_most: int = 1024,
         wait_s: float = 2,
     ) -> None:
         self._node = node
@@ -58,6 +70,7 @@ class Worker:
         self._progress = progress
         self._warmer = warmer
         self._store = store
+        self._witness = witness
         self._clock = clock
         self._heartbeat_s = heartbeat_s
         self._visibility_s = visibility_s
@@ -65,7 +78,13 @@ class Worker:
         self._wait_s = wait_s
         self._stop = threading.Event()
         self._ended = threading.Event()
-        self._slots = threading.Semaphore(at_once)
+        self._slots = Slots(
+            at_once,
+            most_waiting=max(1, (taken_at_most - at_once) * 3 // 4),
+            monotonic_s=time.monotonic,
+            rate_bytes_per_s=warmer.traffic.bytes_per_s,
+            is_stopping=self._stop.is_set,
+        )
         self._changed = threading.Condition()
         self._active: dict[ActiveOrder, threading.Thread] = {}
         self._loop = threading.Thread(target=self._receive_orders, name="orders")
@@ -84,6 +103,7 @@ class Worker:
     def stop(self) -> None:
         """Receive nothing more, give back what is under way, and return when all is quiet."""
         self._stop.set()
+        self._slots.wake()
         with self._changed:
             self._changed.notify_all()
         self._loop.join()
@@ -142,15 +162,20 @@ class Worker:
 
     def _purge(self, order: PurgeOrder, receipt: str) -> None:
         def purge() -> None:
-            self._store.purge(order.origin_id, order.image_set_id, order.below_version)
+            forget = partial(
+                self._store.purge, order.origin_id, order.image_set_id, order.below_version
+            )
+            if self._witness is None:
+                forget()
+            else:
+                self._witness.purge(order, forget)
             self._orders.delete(receipt)
 
         attempted("a purge", purge)  # else the order stays on the queue and comes again
 
     def _carry_out(self, active: ActiveOrder) -> None:
         try:
-            with self._slots:
-                self._warm(active)
+            self._warm(active)
         finally:
             with self._changed:
                 del self._active[active]
@@ -158,11 +183,8 @@ class Worker:
             self._store.close_thread()
 
     def _warm(self, active: ActiveOrder) -> None:
-        if self._stop.is_set():
-            active.give_back()
-            return
         try:
-            outcome = self._warmer.run(active.order, tell=active.tell, stop=self._stop)
+            outcome = self._outcome(active)
         except PrefetchError as error:
             _LOG.warning("an order failed: %s: %s", type(error).__name__, error)
             active.fail(error)
@@ -175,9 +197,27 @@ class Worker:
         else:
             active.succeed(outcome.report)
 
+    def _outcome(self, active: ActiveOrder) -> Outcome | None:
+        """How the order ended; None if the node stopped first."""
+        plan = self._warmer.plan(active.order)
+        now, now_s = self._clock(), time.monotonic()
+        claim = claim_of(active.order, plan, now=now, now_s=now_s)
+        with self._slots.place(claim) as is_admitted:
+            if self._stop.is_set():
+                return None
+            return self._warmer.run(
+                active.order,
+                plan=plan,
+                tell=active.tell,
+                stop=self._stop,
+                waiting=lambda: self._slots.waiting,
+                is_in_vain=not is_admitted,
+            )
+
     def _beat(self) -> None:
-        while not self._ended.wait(self._heartbeat_s):
-            with self._changed:
-                active = list(self._active)
-            for order in active:
-                order.beat(visibility_s=self._visibility_s, clock=self._clock)
+        beat = methodcaller("beat", visibility_s=self._visibility_s, clock=self._clock)
+        with ThreadPoolExecutor(_BEATING_AT_ONCE, thread_name_prefix="heartbeat") as threads:
+            while not self._ended.wait(self._heartbeat_s):
+                with self._changed:
+                    active = list(self._active)
+                list(threads.map(beat, active))

@@ -35,6 +35,10 @@ class Figure(IntEnum):
     STATUS_3XX = auto()
     STATUS_4XX = auto()
     STATUS_5XX = auto()
+    AUDIT_FAILING = auto()
+    WORKER_AUDIT_FAILING = auto()
+    CHECKPOINTS_UNSENT = auto()
+    AUDIT_FORKED = auto()
     DURATION_US = auto()
     BUCKETS = auto()
 
@@ -55,6 +59,10 @@ _PLAIN: Final = (
     (Figure.BODY_BYTES, "counter", "body_bytes_total", "bytes of bodies answered"),
     (Figure.CONTENT_HITS, "counter", "content_hits_total", "content answered from the store"),
     (Figure.CONTENT_MISSES, "counter", "content_misses_total", "content fetched for a reader"),
+    (Figure.AUDIT_FAILING, "gauge", "audit_failing", "processes whose answers go unrecorded"),
+    (Figure.WORKER_AUDIT_FAILING, "gauge", "worker_audit_failing", "whether warming does"),
+    (Figure.CHECKPOINTS_UNSENT, "gauge", "audit_checkpoints_unsent", "checkpoints here alone"),
+    (Figure.AUDIT_FORKED, "gauge", "audit_forked", "lanes that were cut or restored"),
     (Figure.LOG_LINES_DROPPED, "counter", "log_lines_dropped_total", "access log lines dropped"),
 )
 _SOURCES: Final = (
@@ -135,6 +143,12 @@ class Board:
     def is_ready(self) -> bool:
         """Whether the process that takes orders says that it does."""
         return bool(self._words[Figure.READY])
+
+    @property
+    def is_audit_failing(self) -> bool:
+        """Whether some process of the node cannot write its audit."""
+        figures = (Figure.AUDIT_FAILING, Figure.WORKER_AUDIT_FAILING)
+        return any(self.total(figure) for figure in figures)
 
     def measure_memory(self) -> None:
         """Take this process' resident memory down (proc(5), statm)."""

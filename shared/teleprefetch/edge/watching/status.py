@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from pydantic import computed_field
 
+from teleprefetch.domain.lateness import FORECAST
 from teleprefetch.edge.store.attributes import text_of
 from teleprefetch.edge.store.rows import SeriesRow
 from teleprefetch.model import Instant, ReportState, Role, Value, WarmReport
@@ -79,7 +80,7 @@ class WarmStudy(Value):
 
 
 class RecentOrder(Value):
-    """How one of the last orders stands."""
+    """How one of the last orders stands; `forecast` is empty unless it is under way."""
 
     order: str
     state: ReportState
@@ -88,6 +89,7 @@ class RecentOrder(Value):
     frames_planned: int
     frames_verified: int
     bytes_fetched: int
+    forecast: str = ""
     problems: tuple[str, ...]
     reported_at: Instant
 
@@ -211,6 +213,7 @@ def _order(report: WarmReport) -> RecentOrder:
         frames_planned=report.frames_planned,
         frames_verified=report.frames_verified,
         bytes_fetched=report.bytes_fetched,
+        forecast=next((one for one in report.problems if one.startswith(FORECAST)), ""),
         problems=report.problems,
         reported_at=report.reported_at,
     )

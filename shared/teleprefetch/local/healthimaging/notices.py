@@ -77,7 +77,7 @@ class Notices:
         )
 
     def _put(self, detail_type: str, detail: dict[str, Any], resource: str) -> None:
-        self.events.put_events(
+        answer = self.events.put_events(
             Entries=[
                 {
                     "Source": SOURCE,
@@ -89,3 +89,5 @@ class Notices:
                 }
             ]
         )
+        if answer["FailedEntryCount"]:
+            raise RuntimeError(f"the bus refused an event: {answer['Entries'][0]['ErrorCode']}")

@@ -1,0 +1,7 @@
+"""`python -m teleprefetch.console` is `teleprefetch console`."""
+
+import typer
+
+from teleprefetch.console.command import console
+
+typer.run(console)

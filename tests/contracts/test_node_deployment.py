@@ -1,0 +1,142 @@
+"""Whoever deploys a node gives it settings that it knows, and all that it needs."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from samtranslator.yaml_helper import yaml_parse
+
+from teleprefetch.settings import NodeSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+FIELDS = {name.upper(): field for name, field in NodeSettings.model_fields.items()}
+NOT_OURS = {"AWS_REGION"}
+
+
+@pytest.fixture(scope="module")
+def template() -> Any:
+    return yaml_parse((ROOT / "template.yaml").read_text())
+
+
+def _container(template: Any) -> Any:
+    [container] = template["Resources"]["NodeTask"]["Properties"]["ContainerDefinitions"]
+    return container
+
+
+def test_the_task_on_aws_sets_what_the_node_knows_and_all_it_needs(template: Any) -> None:
+    given = {one["Name"] for one in _container(template)["Environment"]} - NOT_OURS
+
+    assert given <= FIELDS.keys()
+    assert {name for name, field in FIELDS.items() if field.is_required()} <= given
+
+
+def test_the_image_and_the_profile_on_site_set_only_what_the_node_knows() -> None:
+    text = (ROOT / "shared/Containerfile").read_text()
+    image = set(re.findall(r"\b([A-Z_]+)=", text.split("USER")[0].rpartition("ENV ")[2]))
+    compose = yaml.safe_load((ROOT / "shared/compose.yaml").read_text())
+    on_site = set(compose["services"]["node"]["environment"])
+
+    assert image - {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"} <= FIELDS.keys()
+    assert on_site <= FIELDS.keys()
+
+
+def test_a_node_on_aws_runs_without_root_and_writes_nothing_but_its_volumes(template: Any) -> None:
+    container = _container(template)
+
+    assert container["ReadonlyRootFilesystem"] is True
+    assert container["User"] == "10001:10001"
+    assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+    written = {one["ContainerPath"] for one in container["MountPoints"]}
+    environment = {one["Name"]: one["Value"] for one in container["Environment"]}
+    assert {environment["STORE_PATH"], environment["AUDIT_PATH"]} == written
+
+
+def test_everything_that_only_a_node_on_aws_needs_is_made_only_for_one(template: Any) -> None:
+    kinds = ("AWS::EC2::", "AWS::ECS::", "AWS::ElasticLoad", "AWS::GlobalAcc", "AWS::WAFv2::")
+    resources = template["Resources"]
+    of_node = [name for name, one in resources.items() if one["Type"].startswith(kinds)]
+
+    assert of_node
+    assert [name for name in of_node if resources[name].get("Condition") != "NodeOnAws"] == []
+
+
+class _Health(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/healthz" else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class' name
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[HTTPServer]:
+    server = HTTPServer(("127.0.0.1", 0), _Health)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _health(port: int) -> int:
+    command = [sys.executable, "-m", "teleprefetch.edge.health"]
+    return subprocess.run(command, env={"PORT": str(port)}, check=False).returncode
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (404, 1)])
+def test_the_health_check_passes_only_what_lives(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch, status: int, code: int
+) -> None:
+    monkeypatch.setattr(_Health, "status", status)
+
+    assert _health(server.server_port) == code
+
+
+def test_the_health_check_fails_where_nothing_listens(server: HTTPServer) -> None:
+    port = server.server_port
+    server.shutdown()
+    server.server_close()
+
+    assert _health(port) == 1
+
+
+def test_every_alarm_has_its_line_in_the_readme(template: Any) -> None:
+    readme = (ROOT / "README.md").read_text()
+    alarms = [
+        name
+        for name, one in template["Resources"].items()
+        if one["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+
+    assert alarms
+    assert [name for name in alarms if f"| `{name}` |" not in readme] == []
+
+
+def test_alarms_and_dashboard_watch_metrics_that_a_function_writes(template: Any) -> None:
+    code = "".join(path.read_text() for path in (ROOT / "functions").glob("*.py"))
+    written = set(re.findall(r'add_metric\(\s*"(\w+)"', code))
+    resources = template["Resources"]
+    watched = {
+        one["Properties"]["MetricName"]
+        for one in resources.values()
+        if one.get("Properties", {}).get("Namespace") == "Teleprefetch"
+    }
+    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    shown = set(re.findall(r'"Teleprefetch", "(\w+)"', body))
+
+    assert json.loads(re.sub(r"\$\{[^}]+\}", "x", body))["widgets"]
+    assert watched
+    assert watched | shown <= written
