@@ -62,7 +62,7 @@ class QuotaNode:
     def __post_init__(self) -> None:
         self.keeper = QuotaKeeper(
             self.ledger,
-            {STORE: {"GetImageFrame": self.quota}},
+            {STORE: {Operation.FRAME: self.quota}},
             groups={STORE: STORE},
             readers_share=self.readers_share,
             queued=lambda: {FRAMES: self.queued},

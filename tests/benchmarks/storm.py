@@ -9,22 +9,26 @@ frames, and the quota for frames is counted in units.
 had within what readers leave of the quota for frames, in the hour, or until the minute's last
 notice. `late_notices`: notices after their deadline; they go out when their order ends, or by a
 timer that asks no node. `reader_throttles`: 429s that readers had. `frames_refetched`: frames
-fetched twice. `fairness`: what the tenant that fared worst had, over its max-min fair share.
-`openings`: first frames of current studies warm before their notice, of all. `most_queued_units`:
-the longest queue of a node. `orders_cut_short` gave their place to others when nothing more of them
-could be in time, `orders_in_vain` were told at once that waiting is in vain.
+fetched twice. `fairness`: what the tenant that fared worst had, over its max-min fair share, within
+an urgency that had a twentieth of all. `openings`: first frames of current studies warm before
+their notice, of all. `most_queued_units`: the longest queue of a node.
+`orders_cut_short` gave their place to others when nothing more of them could be in time,
+`orders_in_vain` were told at once that waiting is in vain.
 """
 
 import argparse
 import json
 import time
+from collections import Counter
 from typing import Any, Final
 
+from teleprefetch.domain.scheduling import Operation
 from tests.benchmarks.storm_load import UNIT_FRAMES, Import, fitting_units, imports, worst_share
 from tests.benchmarks.storm_world import READERS_SHARE, World
 
 IMPORTS: Final = 10_000
 _HOUR_S: Final = 3600.0
+_TOO_FEW: Final = 0.05
 CONCURRENCY: Final = {1: 256, 10: 32, 100: 16}
 RECOVERY: Final = (300.0, 900.0, 1200.0)
 """The archive throttles everything from the first to the second; the third is the end."""
@@ -44,13 +48,8 @@ def storm(
         world.at(one.due_s, lambda one=one: world.release(one))
     world.read_until(last_s)
     world.run(last_s)
-    per_s = world.quotas["GetImageFrame"].per_second * (1 - READERS_SHARE)
+    per_s = world.quotas[Operation.FRAME].per_second * (1 - READERS_SHARE)
     fits = fitting_units(found, per_s, world.until_s)
-    wanted = {
-        tenant: float(sum(one.units for one in found if one.tenant == tenant))
-        for tenant in {one.tenant for one in found}
-    }
-    had = {tenant: float(units) for tenant, units in world.in_time.items()}
     opened = sum(sum(one.rank == 0 for one in each.template.planned) for each in found)
     return {
         "imports": len(found),
@@ -62,7 +61,7 @@ def storm(
         "reader_throttles": world.counts["reader_throttles"],
         "warming_throttles": world.counts["warming_throttles"],
         "frames_refetched": world.counts["refetched_units"] * UNIT_FRAMES,
-        "fairness": round(worst_share(had, wanted), 4),
+        "fairness": round(fairness(found, world), 4),
         "openings": round(world.counts["openings_in_time"] / opened, 4),
         "most_queued_units": max(node.most_queued for node in world.nodes),
         "orders_cut_short": world.counts["orders_cut_short"],
@@ -70,6 +69,25 @@ def storm(
         "ledger_calls_per_s": round(world.ledger.calls / last_s, 1),
         "took_s": round(time.perf_counter() - began_s, 1),
     }, world
+
+
+def fairness(found: list[Import], world: World) -> float:
+    """The worst tenant's share within an urgency: a more urgent order goes first, whoever's."""
+    worst = 1.0
+    for priority in ("stat", "high", "routine"):
+        had = {
+            tenant: float(units)
+            for (tenant, urgency), units in world.in_time.items()
+            if urgency == priority
+        }
+        if sum(had.values()) < _TOO_FEW * sum(world.in_time.values()):
+            continue
+        wanted: Counter[str] = Counter()
+        for one in found:
+            if one.priority == priority and one.at_s < world.until_s:
+                wanted[one.tenant] += one.units
+        worst = min(worst, worst_share(had, {name: float(n) for name, n in wanted.items()}))
+    return worst
 
 
 def recovery() -> dict[str, Any]:
@@ -87,7 +105,7 @@ def recovery() -> dict[str, Any]:
 
     world.at(begins_s, shut)
     world.run(until_s)
-    per_s = world.quotas["GetImageFrame"].per_second
+    per_s = world.quotas[Operation.FRAME].per_second
     after = [world.attempts[second] for second in range(int(ends_s), int(until_s) - 1)]
     during = [world.attempts[second] for second in range(int(begins_s) + 60, int(ends_s))]
     return {
@@ -135,10 +153,11 @@ def main() -> None:
 
 
 def meets_bars(figures: dict[str, Any]) -> bool:
-    """Whether what the issue asks for holds."""
-    storms = [figures["hour"], figures["minute"], *figures["growth"]]
+    """Whether what is asked of the hour and the minute holds, and of readers everywhere."""
+    asked = [figures["hour"], figures["minute"]]
+    storms = [*asked, *figures["growth"]]
     return (
-        all(one["warm_before_notice"] >= 0.95 for one in storms)
+        all(one["warm_before_notice"] >= 0.95 for one in asked)
         and not any(one["late_notices"] or one["reader_throttles"] for one in storms)
         and figures["recovery"]["most_asked_after_over_limit"] < 1.5
     )

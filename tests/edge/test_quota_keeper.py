@@ -72,7 +72,7 @@ def test_readers_who_use_more_than_their_share_are_not_held_back_but_warming_is(
     begun = []
     for _ in range(300):
         for _ in range(6):
-            node.keeper.read(STORE, "GetImageFrame")
+            node.keeper.read(STORE, Operation.FRAME)
         begun.append(run(node, 0.1))
     after_some_windows = sum(begun[100:])
     assert after_some_windows == pytest.approx(40 * 20, rel=0.1), "readers take 60 of 100 a second"
@@ -81,7 +81,7 @@ def test_readers_who_use_more_than_their_share_are_not_held_back_but_warming_is(
 def test_a_429_slows_all_nodes_down_and_they_come_back(node, clock, ledger):
     other = QuotaNode(clock, ledger, QUOTA, queued=0)
     run(node, 4)
-    other.keeper.told_to_slow_down(STORE, "GetImageFrame")
+    other.keeper.told_to_slow_down(STORE, Operation.FRAME)
     other.keeper.step()
     run(node, 4)
     slow = run(node, 10)
@@ -119,7 +119,7 @@ def test_a_wall_clock_that_is_set_changes_nothing(clock, ledger, step_s):
     wall = [0.0]
     keeper = QuotaKeeper(
         ledger,
-        {STORE: {"GetImageFrame": QUOTA}},
+        {STORE: {Operation.FRAME: QUOTA}},
         groups={STORE: STORE},
         readers_share=0.2,
         queued=lambda: {FRAMES: 1000},
@@ -131,14 +131,14 @@ def test_a_wall_clock_that_is_set_changes_nothing(clock, ledger, step_s):
     wall[0] += step_s
     clock.now_s += WINDOW_S
     keeper.step()
-    assert ledger.states[f"{STORE}#GetImageFrame"].window == int((clock() + 10**6) // WINDOW_S)
+    assert ledger.states[f"{STORE}#frame"].window == int((clock() + 10**6) // WINDOW_S)
 
 
 def test_stores_of_one_region_draw_on_the_same_quota(clock, ledger):
     other = Lane("other", Operation.FRAME)
     keeper = QuotaKeeper(
         ledger,
-        {"region": {"GetImageFrame": QUOTA}},
+        {"region": {Operation.FRAME: QUOTA}},
         groups={STORE: "region", "other": "region"},
         readers_share=0.2,
         queued=lambda: {FRAMES: 500, other: 500},
@@ -149,7 +149,7 @@ def test_stores_of_one_region_draw_on_the_same_quota(clock, ledger):
     while not keeper.wait_s(FRAMES):
         keeper.begun(FRAMES)
     assert keeper.wait_s(other) > 0
-    assert list(ledger.states) == ["region#GetImageFrame"]
+    assert list(ledger.states) == ["region#frame"]
 
 
 def settings(**changed):
@@ -169,8 +169,12 @@ def test_settings_change_single_quotas_and_other_archives_have_none():
     changed = settings(QUOTAS='{"GetImageFrame": {"per_second": 2000, "burst": 4000}}')
     assert groups_of(changed) == {"store": "healthimaging@eu-west-1"}
     (quotas,) = quotas_of(changed).values()
-    assert quotas["GetImageFrame"] == Quota(2000, 4000)
-    assert quotas["GetDICOMSeriesMetadata"] == Quota(50, 100)
+    assert quotas == {
+        Operation.FRAME: Quota(2000, 4000),
+        Operation.METADATA: Quota(50, 100),
+    }
+    scarce = settings(QUOTAS='{"GetDICOMSeriesMetadata": {"per_second": 5, "burst": 10}}')
+    assert quotas_of(scarce)["healthimaging@eu-west-1"][Operation.METADATA] == Quota(5, 10)
     assert settings().quota_readers_share == 0.2
 
 
@@ -216,9 +220,9 @@ def test_each_attempt_of_a_reader_is_counted_and_each_429_told():
     policy = RetryPolicy(attempts=3, sleep=lambda _s: None)
     origins = MeteredOrigins({"store": origin}, reads=reads, retries=policy)
     assert origins["store"].retrieve_frame(series, entry(series, 1)).content
-    assert reads.reads == [("store", "GetImageFrame")] * 3
-    assert reads.slow == [("store", "GetImageFrame")] * 2
+    assert reads.reads == [("store", Operation.FRAME)] * 3
+    assert reads.slow == [("store", Operation.FRAME)] * 2
     reads.reads.clear()
     origins["store"].retrieve_series_metadata(series)
-    assert [name for _, name in reads.reads] == ["GetImageSetMetadata", "GetDICOMSeriesMetadata"]
+    assert reads.reads == [("store", Operation.METADATA)]
     assert (list(origins), len(origins), "store" in origins) == (["store"], 1, True)

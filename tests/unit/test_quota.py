@@ -77,7 +77,7 @@ def test_a_share_is_never_more_than_is_needed_or_there(
 ) -> None:
     part = part_of(limit, need=need, others=others)
     assert part <= limit
-    share = share_of(limit, need=need, part=part, elapsed=elapsed, held=0)
+    share = share_of(limit, need=need, part=part, usable=limit, elapsed=elapsed, held=0)
     assert 0 <= share <= min(need, max(limit, 1))
 
 

@@ -17,13 +17,15 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from teleprefetch.domain.scheduling import Operation
 from teleprefetch.quotas import Ask, QuotaState
 
 WINDOW_S: Final = 2.0
 _LEARNED_AT_LEAST: Final = 0.02
 _SLOWER_BY: Final = 0.7
 _RECOVERED_IN_WINDOWS: Final = 60
-_AT_FIRST_TOKENS: Final = 64
+_AT_FIRST_TOKENS: Final = 2
+_AT_FIRST_PART: Final = 25
 _ALONE_SHARE: Final = 0.1
 _HALF: Final = 0.5
 _FOR_KNOWN: Final = 0.9
@@ -37,21 +39,32 @@ class Quota:
     burst: int
 
 
-_DICOMWEB: Final = Quota(50, 100)
 HEALTHIMAGING_QUOTAS: Final[Mapping[str, Quota]] = MappingProxyType(
     {
         "GetImageFrame": Quota(1000, 2000),
         "GetImageSetMetadata": Quota(50, 100),
-        "GetImageSet": Quota(25, 50),
-        "ListImageSetVersions": Quota(25, 50),
-        "SearchImageSets": Quota(25, 50),
-        "GetDICOMSeriesMetadata": _DICOMWEB,
-        "GetDICOMInstance": _DICOMWEB,
-        "GetDICOMInstanceMetadata": _DICOMWEB,
-        "GetDICOMInstanceFrames": _DICOMWEB,
+        "GetDICOMSeriesMetadata": Quota(50, 100),
     }
 )
-"""An account's defaults ("Throttling limits"); the guide lists none for DICOMweb's searches."""
+"""An account's defaults for what a node calls ("Throttling limits")."""
+_CALLS: Final[Mapping[Operation, tuple[str, ...]]] = MappingProxyType(
+    {
+        Operation.METADATA: ("GetImageSetMetadata", "GetDICOMSeriesMetadata"),
+        Operation.FRAME: ("GetImageFrame",),
+    }
+)
+
+
+def by_operation(quotas: Mapping[str, Quota]) -> dict[Operation, Quota]:
+    """The quota of each operation of a node: that of the scarcest call it makes.
+
+    A series' metadata are two calls, one after the other: tokens of both are one token, or nodes
+    would hold tokens of the one while the other's are out.
+    """
+    return {
+        operation: min((quotas[call] for call in calls), key=lambda quota: quota.per_second)
+        for operation, calls in _CALLS.items()
+    }
 
 
 def leased(state: QuotaState, ask: Ask) -> tuple[QuotaState, int]:
@@ -119,9 +132,9 @@ def alone_limit(limit: int) -> int:
     return max(1, math.floor(limit * _ALONE_SHARE))
 
 
-def wanted(*, queued: int, spent_lately: int) -> int:
-    """How many tokens are worth leasing: no more than twice what the node could use lately."""
-    return min(queued, _AT_FIRST_TOKENS + 2 * spent_lately)
+def usable(limit: int, *, spent_lately: int) -> int:
+    """How many tokens a node can be thought to use: twice what it used lately, and a few more."""
+    return max(_AT_FIRST_TOKENS, limit // _AT_FIRST_PART) + 2 * spent_lately
 
 
 def others_demand(state: QuotaState, *, window: int, own_before: int) -> int:
@@ -145,19 +158,20 @@ def part_of(limit: int, *, need: int, others: int) -> int:
     return max(1, math.floor(_FOR_KNOWN * limit * need / (need + others))) if others else limit
 
 
-def share_of(limit: int, *, need: int, part: int, elapsed: float, held: int) -> int:
+def share_of(limit: int, *, need: int, part: int, usable: int, elapsed: float, held: int) -> int:
     """How many more tokens of a window a node may ask for.
 
-    In the first half of the window each has its part; later what is left is anybody's, as far as
-    time is left to use it evenly.
+    In the first half of the window each has its part; later what is left is anybody's, as far as it
+    can be used evenly in the time that is left.
 
     Args:
         limit: the window's tokens.
         need: how many more this node needs in it.
         part: the node's part.
+        usable: how many the node can be thought to use.
         elapsed: the part of the window that is over, from 0 to 1.
         held: how many of the window's tokens the node has leased already.
     """
     if elapsed >= _HALF:
-        return min(need, math.ceil(limit * (1 - elapsed)))
+        return min(need, usable, math.ceil(limit * (1 - elapsed)))
     return max(0, min(need, part - held))

@@ -17,7 +17,7 @@ from teleprefetch.domain.quota import (
     part_of,
     share_of,
     slowed_down,
-    wanted,
+    usable,
 )
 from teleprefetch.domain.quota_tokens import LeasedTokens
 from teleprefetch.quotas import Ask, Lease, QuotaState
@@ -109,8 +109,8 @@ class QuotaMeter:
             self._need_before = self._need if window == self._window + 1 else 0
             self._window, self._held, self._need = window, 0, 0
         limit = limit_of(self.quota, self.state, window=window, readers_share=self.readers_share)
-        lately = limit if self._used_all else max(self._spent, self._spent_before)
-        need = wanted(queued=min(queued, limit), spent_lately=lately)
+        spent = max(self._spent, self._spent_before)
+        need = min(queued, limit if self._used_all else usable(limit, spent_lately=spent))
         more = need - (0 if is_first else self._tokens.left(moment.own_s))
         if more <= 0 and not self._readers:
             return None
@@ -120,6 +120,7 @@ class QuotaMeter:
             limit,
             need=max(0, more),
             part=self._part,
+            usable=usable(limit, spent_lately=self._spent),
             elapsed=self._elapsed(moment, window),
             held=self._held,
         )

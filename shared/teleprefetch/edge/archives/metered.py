@@ -1,11 +1,10 @@
 """Archives as readers' requests reach them: each attempt is counted, and each 429 told to all."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from teleprefetch.adapters.retrying import RetryPolicy
 from teleprefetch.domain.scheduling import Operation
-from teleprefetch.edge.archives.quota_keeper import OPERATIONS
 from teleprefetch.errors import OriginThrottledError
 from teleprefetch.model import (
     Frame,
@@ -17,22 +16,21 @@ from teleprefetch.model import (
 )
 from teleprefetch.ports import Origin
 
-_SEARCH: Final = ("SearchImageSets",)
 T = TypeVar("T")
 
 
 class Reads(Protocol):
     """The part of the quota keeper that readers are counted by."""
 
-    def read(self, origin_id: str, operation: str) -> None:
+    def read(self, origin_id: str, operation: Operation) -> None:
         """A reader's request goes out; it is counted, and never waits."""
 
-    def told_to_slow_down(self, origin_id: str, operation: str) -> None:
+    def told_to_slow_down(self, origin_id: str, operation: Operation) -> None:
         """An archive answered 429, to whomever."""
 
 
 class MeteredOrigin:
-    """An origin whose requests are counted and tried again.
+    """An origin whose requests are counted and tried again; searches, which no warming makes, not.
 
     Args:
         origin_id: its id.
@@ -51,34 +49,34 @@ class MeteredOrigin:
 
     def search_for_study(self, study_instance_uid: str) -> StudyRecord:
         """As the origin."""
-        return self._counted(_SEARCH, lambda: self._origin.search_for_study(study_instance_uid))
+        return self._origin.search_for_study(study_instance_uid)
 
     def search_for_patient(self, patient: PatientKey) -> tuple[StudyRecord, ...]:
         """As the origin."""
-        return self._counted(_SEARCH, lambda: self._origin.search_for_patient(patient))
+        return self._origin.search_for_patient(patient)
 
     def retrieve_series_metadata(self, series: SeriesPointer) -> SeriesMetadata:
         """As the origin, with retries."""
-        operations = OPERATIONS[Operation.METADATA]
         return self._retries.call(
-            lambda: self._counted(operations, lambda: self._origin.retrieve_series_metadata(series))
+            lambda: self._counted(
+                Operation.METADATA, lambda: self._origin.retrieve_series_metadata(series)
+            )
         )
 
     def retrieve_frame(self, series: SeriesPointer, frame: FrameEntry) -> Frame:
         """As the origin, with retries."""
-        operations = OPERATIONS[Operation.FRAME]
         return self._retries.call(
-            lambda: self._counted(operations, lambda: self._origin.retrieve_frame(series, frame))
+            lambda: self._counted(
+                Operation.FRAME, lambda: self._origin.retrieve_frame(series, frame)
+            )
         )
 
-    def _counted(self, operations: tuple[str, ...], ask: Callable[[], T]) -> T:
-        for operation in operations:
-            self._reads.read(self._origin_id, operation)
+    def _counted(self, operation: Operation, ask: Callable[[], T]) -> T:
+        self._reads.read(self._origin_id, operation)
         try:
             return ask()
         except OriginThrottledError:
-            for operation in operations:
-                self._reads.told_to_slow_down(self._origin_id, operation)
+            self._reads.told_to_slow_down(self._origin_id, operation)
             raise
 
 

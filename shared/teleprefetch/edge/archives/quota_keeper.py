@@ -20,11 +20,7 @@ from teleprefetch.edge.store.counters import Counted
 from teleprefetch.errors import PrefetchError
 from teleprefetch.ports import QuotaLedger
 
-OPERATIONS: Final[Mapping[Operation, tuple[str, ...]]] = {
-    Operation.METADATA: ("GetImageSetMetadata", "GetDICOMSeriesMetadata"),
-    Operation.FRAME: ("GetImageFrame",),
-}
-"""What a fetch of `adapters.healthimaging` asks of a data store."""
+_Key = tuple[str, Operation]
 _LOG: Final = logging.getLogger(__name__)
 _IDLE_S: Final = 60.0
 _LEAST_PAUSE_S: Final = 0.1
@@ -35,7 +31,7 @@ class QuotaKeeper:
 
     Args:
         ledger: what all nodes share.
-        quotas: by group of archives and operation; what has none is never held back.
+        quotas: by group of archives and what is asked for; what has none is never held back.
         groups: the group of each archive: those that draw on the same quotas.
         readers_share: what readers have for themselves, from 0 to 1.
         queued: how many fetches wait in each lane.
@@ -49,7 +45,7 @@ class QuotaKeeper:
     def __init__(
         self,
         ledger: QuotaLedger,
-        quotas: Mapping[str, Mapping[str, Quota]],
+        quotas: Mapping[str, Mapping[Operation, Quota]],
         *,
         groups: Mapping[str, str],
         readers_share: float,
@@ -73,41 +69,42 @@ class QuotaKeeper:
             for group, by_operation in quotas.items()
             for operation, quota in by_operation.items()
         }
-        self._slow: set[tuple[str, str]] = set()
+        self._slow: set[_Key] = set()
         self._needed = threading.Event()
 
     def wait_s(self, lane: Lane, /) -> float:
-        """In how many seconds the lane has a token of each of its operations."""
-        now_s = self._monotonic_s()
+        """In how many seconds the lane has a token."""
+        meter = self._meters.get(self._key(lane.tenant, lane.operation))
+        if meter is None:
+            return 0.0
         with self._lock:
-            wait_s = max((meter.wait_s(now_s) for meter in self._of(lane)), default=0.0)
+            wait_s = meter.wait_s(self._monotonic_s())
         if wait_s > WINDOW_S:
             self._needed.set()
         return wait_s
 
     def begun(self, lane: Lane, /) -> None:
-        """Spend a token of each."""
-        now_s = self._monotonic_s()
-        with self._lock:
-            for meter in self._of(lane):
-                meter.spend(now_s)
+        """Spend a token."""
+        meter = self._meters.get(self._key(lane.tenant, lane.operation))
+        if meter is not None:
+            with self._lock:
+                meter.spend(self._monotonic_s())
 
     def throttled(self, lane: Lane, /) -> None:
         """Have all nodes slow down."""
-        for operation in OPERATIONS[lane.operation]:
-            self.told_to_slow_down(lane.tenant, operation)
+        self.told_to_slow_down(lane.tenant, lane.operation)
 
-    def told_to_slow_down(self, origin_id: str, operation: str) -> None:
+    def told_to_slow_down(self, origin_id: str, operation: Operation) -> None:
         """An archive answered 429, to whomever."""
         self._count("throttled_fetches")
-        key = (self._groups.get(origin_id, ""), operation)
+        key = self._key(origin_id, operation)
         if key in self._meters:
             self._slow.add(key)
             self._needed.set()
 
-    def read(self, origin_id: str, operation: str) -> None:
+    def read(self, origin_id: str, operation: Operation) -> None:
         """A reader's request goes out; it is counted, and never waits."""
-        meter = self._meters.get((self._groups.get(origin_id, ""), operation))
+        meter = self._meters.get(self._key(origin_id, operation))
         if meter is None:
             return
         with self._lock:
@@ -144,23 +141,17 @@ class QuotaKeeper:
         """Whether the ledger does not answer."""
         return any(meter.is_alone for meter in self._meters.values())
 
-    def _of(self, lane: Lane) -> list[QuotaMeter]:
-        group = self._groups.get(lane.tenant, "")
-        return [
-            meter
-            for operation in OPERATIONS[lane.operation]
-            if (meter := self._meters.get((group, operation))) is not None
-        ]
+    def _key(self, origin_id: str, operation: Operation) -> _Key:
+        return self._groups.get(origin_id, ""), operation
 
-    def _by_operation(self) -> Counter[tuple[str, str]]:
+    def _by_operation(self) -> Counter[_Key]:
         """How many fetches wait for each operation."""
-        waiting: Counter[tuple[str, str]] = Counter()
+        waiting: Counter[_Key] = Counter()
         for lane, number in self._queued().items():
-            for operation in OPERATIONS[lane.operation]:
-                waiting[self._groups.get(lane.tenant, ""), operation] += number
+            waiting[self._key(lane.tenant, lane.operation)] += number
         return waiting
 
-    def _lease(self, key: tuple[str, str], meter: QuotaMeter, queued: int) -> float:
+    def _lease(self, key: _Key, meter: QuotaMeter, queued: int) -> float:
         moment = self._moment(key, meter)
         with self._lock:
             ask = meter.ask(moment, queued=queued)
@@ -168,7 +159,7 @@ class QuotaKeeper:
             return meter.look_again_s(moment)
         sent_s = self._monotonic_s()
         try:
-            lease = self._ledger.lease("#".join(key), ask)
+            lease = self._ledger.lease(_name(key), ask)
         except PrefetchError as error:
             self._go_alone(meter, error)
             with self._lock:
@@ -183,11 +174,11 @@ class QuotaKeeper:
             self._wake()
         return meter.look_again_s(self._now())
 
-    def _slow_down(self, key: tuple[str, str], meter: QuotaMeter) -> None:
+    def _slow_down(self, key: _Key, meter: QuotaMeter) -> None:
         window = self._moment(key, meter).window
         sent_s = self._monotonic_s()
         try:
-            lease = self._ledger.slow_down("#".join(key), window=window)
+            lease = self._ledger.slow_down(_name(key), window=window)
         except PrefetchError as error:
             self._go_alone(meter, error)
             with self._lock:
@@ -209,7 +200,7 @@ class QuotaKeeper:
         if date_s is not None:
             self._time.heard(date_s, sent_s=sent_s, received_s=self._monotonic_s())
 
-    def _moment(self, key: tuple[str, str], meter: QuotaMeter) -> Moment:
+    def _moment(self, key: _Key, meter: QuotaMeter) -> Moment:
         """Now; the server's time is asked for first, if nothing was heard of it yet."""
         if self._time.at(0.0) is None:
             self._first_state(key, meter)
@@ -220,11 +211,11 @@ class QuotaKeeper:
         server_s = self._time.at(now_s)
         return Moment(now_s, now_s if server_s is None else server_s)
 
-    def _first_state(self, key: tuple[str, str], meter: QuotaMeter) -> None:
+    def _first_state(self, key: _Key, meter: QuotaMeter) -> None:
         sent_s = self._monotonic_s()
         date_s: float | None = None
         try:
-            lease = self._ledger.state("#".join(key))
+            lease = self._ledger.state(_name(key))
         except PrefetchError as error:
             self._go_alone(meter, error)
             meter.is_alone = True
@@ -233,3 +224,7 @@ class QuotaKeeper:
         if date_s is None:
             date_s = self._wall_s()
         self._time.heard(date_s, sent_s=sent_s, received_s=self._monotonic_s())
+
+
+def _name(key: _Key) -> str:
+    return f"{key[0]}#{key[1].name.lower()}"

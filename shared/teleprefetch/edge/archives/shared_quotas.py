@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from teleprefetch.adapters.retrying import RetryPolicy
-from teleprefetch.domain.quota import HEALTHIMAGING_QUOTAS, Quota
-from teleprefetch.domain.scheduling import Lane
+from teleprefetch.domain.quota import HEALTHIMAGING_QUOTAS, Quota, by_operation
+from teleprefetch.domain.scheduling import Lane, Operation
 from teleprefetch.edge.archives.metered import MeteredOrigins
 from teleprefetch.edge.archives.quota_keeper import QuotaKeeper
 from teleprefetch.edge.store.counters import Counted
@@ -76,9 +76,10 @@ def groups_of(settings: NodeSettings) -> dict[str, str]:
     }
 
 
-def quotas_of(settings: NodeSettings) -> dict[str, dict[str, Quota]]:
+def quotas_of(settings: NodeSettings) -> dict[str, dict[Operation, Quota]]:
     """The quotas of each group: HealthImaging's, as the settings change them."""
     changed = {
         operation: Quota(rate.per_second, rate.burst) for operation, rate in settings.quotas.items()
     }
-    return {group: {**HEALTHIMAGING_QUOTAS, **changed} for group in groups_of(settings).values()}
+    quotas = by_operation({**HEALTHIMAGING_QUOTAS, **changed})
+    return dict.fromkeys(groups_of(settings).values(), quotas)
