@@ -1,7 +1,9 @@
 """Runs a node by the environment: `python -m teleprefetch.edge`."""
 
+import logging
 import os
 import signal
+import sys
 import threading
 from typing import Any, Final
 
@@ -20,8 +22,10 @@ from teleprefetch.edge.archives.allocating import look_for_garbage_less_often
 from teleprefetch.edge.node import Node
 from teleprefetch.edge.serving import raise_file_limit
 from teleprefetch.edge.watching.logs import log_to_stderr
+from teleprefetch.errors import InvalidPayloadError, PrefetchError
 from teleprefetch.settings import NodeSettings, from_environment
 
+_LOG: Final = logging.getLogger("teleprefetch.edge")
 # While the ledger is slow the node goes on alone, which is better than waiting for it.
 _LEDGER_CONFIG: Final = Config(
     connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1}, tcp_keepalive=True
@@ -78,5 +82,15 @@ def main() -> None:
     reading_origins.close()
 
 
+def run() -> int:
+    """0 once the node has ended; 2: a setting is wrong; 1: it cannot start; the log says why."""
+    try:
+        main()
+    except PrefetchError as error:
+        _LOG.critical("the node did not start: %s: %s", type(error).__name__, error)
+        return 2 if isinstance(error, InvalidPayloadError) else 1
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run())
