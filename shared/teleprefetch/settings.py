@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, Json, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, Json, StringConstraints, model_validator
 
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import AnyValue, OriginId, Priority, Slug, Value
@@ -220,6 +220,7 @@ class NodeSettings(Value):
     token_issuers: str = ""
     policies_path: str = ""
     reading_locations: Json[tuple[Slug, ...]] = ()
+    trusted_proxies: Json[tuple[IPvAnyNetwork, ...]] = ()
     role_groups: Json[dict[str, dict[str, Literal["reader", "operator"]]]] = Field(
         default_factory=dict
     )

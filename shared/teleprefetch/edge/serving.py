@@ -12,6 +12,7 @@ from typing import Final
 from teleprefetch.edge.access.entries import Doorway
 from teleprefetch.edge.dicomweb.misses import MissReader
 from teleprefetch.edge.dicomweb.routes import Routes, Site
+from teleprefetch.edge.http.proxies import Proxies
 from teleprefetch.edge.http.server import EdgeServer, tls_context
 from teleprefetch.edge.pages.status_page import StatusPage
 from teleprefetch.edge.pages.viewer import ViewerConfig, ViewerFiles
@@ -99,6 +100,7 @@ class Serving:
             board=board,
             is_shared=settings.server_processes > 1,
             access_log=_STDERR,
+            proxies=Proxies(settings.trusted_proxies),
         )
 
     @property

@@ -10,6 +10,7 @@ from teleprefetch.edge.http.forming import borrow, give_back
 from teleprefetch.edge.http.heads import MOST_HEAD_BYTES, BadRequestError, read_head
 from teleprefetch.edge.http.links import Link, PlainLink, TlsLink, joined
 from teleprefetch.edge.http.outbox import Answered
+from teleprefetch.edge.http.proxies import Proxies
 from teleprefetch.edge.http.repeats import Repeats
 from teleprefetch.edge.http.service import Service
 
@@ -24,9 +25,10 @@ class Connection(asyncio.Protocol):
     _link: Link
     _transport: asyncio.Transport
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(self, service: Service, limits: Limits, proxies: Proxies) -> None:
         self._service = service
         self._limits = limits
+        self._proxies = proxies
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._repeats = Repeats()
@@ -159,7 +161,8 @@ class Connection(asyncio.Protocol):
                 return False
             self._began_ns = time.monotonic_ns()
             head = read_head(raw)
-            request = head.request(client=self.address, scheme=self._service.scheme)
+            client = self._proxies.client_of(self.address, head.headers)
+            request = head.request(client=client, scheme=self._service.scheme)
         except BadRequestError as refused:
             self._refuse(refused)
             return False

@@ -18,6 +18,7 @@ from teleprefetch.edge.http.connection import Connection
 from teleprefetch.edge.http.counting import Counting
 from teleprefetch.edge.http.crowd import Crowd, Limits
 from teleprefetch.edge.http.pools import Pool
+from teleprefetch.edge.http.proxies import Proxies
 from teleprefetch.edge.http.service import Service
 from teleprefetch.edge.watching.access import AccessLog
 from teleprefetch.edge.watching.board import Board
@@ -31,6 +32,7 @@ _HANDSHAKE_S: Final = 5.0
 # The loop must get the interpreter soon when a thread computes (the default is 5 ms).
 _SWITCH_S: Final = 0.0005
 _DEFAULT_LIMITS: Final = Limits()
+_NO_PROXIES: Final = Proxies()
 
 
 def tls_context(certificate_path: str, key_path: str) -> ssl.SSLContext:
@@ -105,6 +107,7 @@ class EdgeServer:
         limits: how long clients are waited for, and how many there may be.
         is_shared: other processes listen on the same port.
         access_log: the descriptor that gets a line for each answer; None writes none.
+        proxies: who is believed about whom they ask for.
         threads: how many requests may work on the index, the disk or pixels at once.
         origin_threads: how many may wait for the archive at once.
         most_waiting: how many may wait for one of either; more are refused.
@@ -122,6 +125,7 @@ class EdgeServer:
         limits: Limits = _DEFAULT_LIMITS,
         is_shared: bool = False,
         access_log: int | None = None,
+        proxies: Proxies = _NO_PROXIES,
         threads: int = 4,
         origin_threads: int = 32,
         most_waiting: int = 1000,
@@ -136,6 +140,7 @@ class EdgeServer:
         self._owns_board = board is None
         self._limits = limits
         self._access_log = access_log
+        self._proxies = proxies
         self._threads = (threads, origin_threads)
         self._most_waiting = most_waiting
         self._loop = uvloop.new_event_loop()
@@ -205,7 +210,7 @@ class EdgeServer:
 
     async def _answer_until_ended(self, service: Service, crowd: Crowd) -> None:
         server = await self._loop.create_server(
-            lambda: Connection(service, self._limits),
+            lambda: Connection(service, self._limits, self._proxies),
             sock=self._listening,
             backlog=_BACKLOG,
             ssl=self._tls,
