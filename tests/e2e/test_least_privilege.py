@@ -134,7 +134,7 @@ def _image_set_event(site: Any) -> None:
     for _ in range(2):
         before = len(site.executions("Import"))
         site.send("aws.medical-imaging", "Image Set Created", detail)
-        until(lambda: len(site.executions("Import")) > before, "the import to start")  # noqa: B023
+        until(lambda: len(site.executions("Import")) > before, "the import to start", within_s=60)  # noqa: B023
         site.quiet()
 
 
@@ -148,6 +148,7 @@ def _too_late(site: Any, uid: str) -> None:
     site.notice("late")
     site.stack.node.start()
     site.outcome_of_assignment("late")
+    site.quiet()
 
 
 def _broken_prefetch(site: Any) -> None:
@@ -155,20 +156,16 @@ def _broken_prefetch(site: Any) -> None:
     site.stack.node.kill()
     site.assign("broken", site.samples.study_instance_uid, seconds=60)
 
-    def running() -> str | None:
-        every = site.executions("Prefetch")
-        found = [one for one in every if one["status"] == "RUNNING"]
-        return found[0]["executionArn"] if found else None
-
-    arn = until(running, "the prefetch to run")
+    until(lambda: _is_prefetching(site, "broken"), "the prefetch to run", within_s=60)
+    name = prefetch_id_of_assignment("broken")
     every = site.executions("Prefetch")
     ended = [one for one in every if one["status"] == "SUCCEEDED"]
-    for one in (*(one for one in every if one["executionArn"] == arn), ended[0]):
+    for one in (*(one for one in every if one["name"] == name), ended[0]):
         detail = {"status": "ABORTED", "input": one["input"], "executionArn": one["executionArn"]}
         _invoke(site, "RecordFailureFunction", {"source": "aws.states", "detail": detail})
     site.notice("broken")
     site.assign("overdue", site.samples.study_instance_uid, seconds=60)
-    until(lambda: _is_prefetching(site, "overdue"), "the assignment to wait")
+    until(lambda: _is_prefetching(site, "overdue"), "the assignment to wait", within_s=60)
     _sweep_later(site, "SweepAssignmentsFunction", minutes=2)
     assert runtime.assignments().notice("overdue") is not None
     site.stack.node.start()
