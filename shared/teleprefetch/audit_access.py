@@ -41,3 +41,15 @@ def instant(text: str, name: str) -> datetime:
     except ValueError:
         raise InvalidPayloadError(f"{name}: not a time in ISO 8601") from None
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def span_of(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """The times of --since and --until, each None if it was not given.
+
+    Raises:
+        InvalidPayloadError: one is no time in ISO 8601; the message names the option.
+    """
+    return (
+        instant(since, "--since") if since else None,
+        instant(until, "--until") if until else None,
+    )

@@ -16,10 +16,10 @@ from rich.console import Console
 from teleprefetch.dicom import is_uid
 from teleprefetch.domain.explain import Explanation, document_of, effect
 from teleprefetch.domain.explain import explain as explained_by
-from teleprefetch.domain.rule_check import checked_rules
-from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
+from teleprefetch.domain.rules import DEFAULT_RULES
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
 from teleprefetch.model import StudyRecord
+from teleprefetch.rule_files import read_rules
 from teleprefetch.settings import DicomwebOrigin, HealthImagingOrigin
 
 _PROBLEM, _MISUSE = 1, 2
@@ -82,8 +82,8 @@ def explain(
         _fail("--budget-mb: not a number of megabytes", _MISUSE)
     source = _Source(study, dicom, origin_url, datastore, region)
     try:
-        old = _rules(current_rules, "--current-rules")
-        new = _rules(rules, "--rules") if rules is not None else old
+        old = read_rules(current_rules, at="--current-rules") if current_rules else DEFAULT_RULES
+        new = read_rules(rules, at="--rules") if rules is not None else old
         current, others = _studies(source)
     except InvalidPayloadError as error:
         _fail(str(error), _MISUSE)
@@ -121,16 +121,6 @@ def _print_document(before: Explanation, after: Explanation, names: tuple[str, s
 
 def _name(rules: Path | None) -> str:
     return rules.name if rules is not None else "the shipped rules"
-
-
-def _rules(path: Path | None, option: str) -> SiteRules:
-    if path is None:
-        return DEFAULT_RULES
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPayloadError(f"{option}: not a readable text file") from error
-    return checked_rules(text, at=option)
 
 
 def _studies(source: _Source) -> tuple[StudyRecord, Sequence[StudyRecord]]:

@@ -13,13 +13,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from teleprefetch.adapters.past_prefetches import PastInFolder, PastOnS3
-from teleprefetch.audit_access import instant, record_reading
-from teleprefetch.domain.audit.record import SERVING
-from teleprefetch.domain.counterfactual import Counterfactual, Past, replay_rules
-from teleprefetch.domain.rule_check import checked_rules
-from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
+from teleprefetch.audit_access import record_reading, span_of
+from teleprefetch.domain.audit.entry import Entry
+from teleprefetch.domain.audit.questions import opened_studies
+from teleprefetch.domain.counterfactual import Counterfactual, Past, replay_rules, rows_of
+from teleprefetch.domain.rules import DEFAULT_RULES
 from teleprefetch.edge.audit import reading
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
+from teleprefetch.rule_files import read_rules
 
 _PROBLEM, _MISUSE = 1, 2
 _MB: Final = 1_000_000
@@ -57,13 +58,10 @@ def what_if(
     bucket does not answer. 2: an option, a rule or a folder is not what it should be.
     """
     try:
-        old = _rules(current_rules, "--current-rules") if current_rules else DEFAULT_RULES
-        new = _rules(rules, "--rules")
-        span = (
-            instant(since, "--since") if since else None,
-            instant(until, "--until") if until else None,
-        )
-        opened = _opened(audit, who, is_copy)
+        old = read_rules(current_rules, at="--current-rules") if current_rules else DEFAULT_RULES
+        new = read_rules(rules, at="--rules")
+        span = span_of(since, until)
+        opened = opened_studies(_entries(audit, who, is_copy))
         told = replay_rules(
             _shown(_past(documents).between(span)),
             old=old,
@@ -89,25 +87,11 @@ def _past(documents: str) -> PastInFolder | PastOnS3:
     return PastOnS3(boto3.client("s3"), documents.removeprefix("s3://").rstrip("/"))
 
 
-def _opened(folders: Iterable[Path], who: str | None, is_copy: bool) -> frozenset[str]:
-    opened: set[str] = set()
+def _entries(folders: Iterable[Path], who: str | None, is_copy: bool) -> Iterator[Entry]:
     for folder in folders:
         if not is_copy:
             record_reading(folder, who, asked="what-if")
-        opened.update(
-            entry.event.study
-            for entry in reading.entries(folder)
-            if entry.event.kind in SERVING and entry.event.frames
-        )
-    return frozenset(opened)
-
-
-def _rules(path: Path, option: str) -> SiteRules:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPayloadError(f"{option}: not a readable text file") from error
-    return checked_rules(text, at=option)
+        yield from reading.entries(folder)
 
 
 def _shown(past: Iterable[Past]) -> Iterator[Past]:
@@ -126,26 +110,8 @@ def _print(told: Counterfactual, *, has_audit: bool) -> None:
     table = Table(title=f"{told.prefetches} prefetches under both sets of rules")
     for name in ("", "now", "with the new rules", "difference"):
         table.add_column(name, justify="left" if not name else "right")
-    before, after = told.before, told.after
-    rows = [
-        ("MB planned", before.planned_bytes / _MB, after.planned_bytes / _MB),
-        ("priors planned", before.priors_planned, after.priors_planned),
-    ]
-    if has_audit:
-        rows += [
-            ("opened priors that were planned", before.opened_warm, after.opened_warm),
-            ("opened priors that were not", before.opened_cold, after.opened_cold),
-            (
-                "MB for priors nobody opened",
-                before.unopened_bytes / _MB,
-                after.unopened_bytes / _MB,
-            ),
-        ]
-    for name, now, then in rows:
-        digits = 1 if name.startswith("MB") else 0
-        table.add_row(
-            name, f"{now:,.{digits}f}", f"{then:,.{digits}f}", f"{then - now:+,.{digits}f}"
-        )
+    for row in rows_of(told, has_audit=has_audit):
+        table.add_row(*row)
     console.print(table)
     console.print(f"{len(told.changes)} plans differ")
     for change in told.changes[:_SHOWN]:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from teleprefetch.audit_access import instant, record_reading
+from teleprefetch.audit_access import record_reading, span_of
 from teleprefetch.domain.audit.entry import Entry
 from teleprefetch.domain.worth import By, Worth, worth_of
 from teleprefetch.edge.audit import reading
@@ -53,7 +53,7 @@ def worth(
     0: told. 2: an option or a folder is not what it should be.
     """
     try:
-        times = _times(since, until)
+        times = span_of(since, until)
         lines = worth_of(chain.from_iterable(_read(folders, times, who, is_copy)), by=by)
     except PrefetchError as error:
         typer.echo(f"teleprefetch: {error}", err=True)
@@ -67,13 +67,6 @@ def worth(
         sys.stdout.write(page(rows, by=by, since=since, until=until))
     else:
         _print_table(rows, by)
-
-
-def _times(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
-    return (
-        instant(since, "--since") if since else None,
-        instant(until, "--until") if until else None,
-    )
 
 
 def _read(

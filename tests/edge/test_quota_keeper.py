@@ -157,7 +157,7 @@ def settings(**changed):
         "NODE": "n1",
         "QUEUE_URL": "http://127.0.0.1:1/q",
         "TABLE_NAME": "t",
-        "STORE_PATH": "/tmp/x",
+        "STORE_PATH": "store",
         "STORE_BYTES": "1000",
         "ORIGINS": '{"store": {"kind": "healthimaging", "region": "eu-west-1"},'
         ' "pacs": {"kind": "dicomweb", "url": "http://127.0.0.1:1"}}',

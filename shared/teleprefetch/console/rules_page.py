@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from teleprefetch.console.asking import Asked, to
 from teleprefetch.console.jobs import Job
-from teleprefetch.domain.audit.record import SERVING
-from teleprefetch.domain.counterfactual import Counterfactual, Past, replay_rules
+from teleprefetch.domain.audit.questions import opened_studies
+from teleprefetch.domain.counterfactual import Counterfactual, Past, replay_rules, rows_of
 from teleprefetch.domain.rule_check import checked_rules
 from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
 from teleprefetch.edge.audit import reading
@@ -22,7 +22,6 @@ from teleprefetch.operate.present import time_of
 
 _MOST_BYTES: Final = 100_000
 _SHOWN: Final = 50
-_MB: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,7 @@ def show(asked: Asked) -> Response:
         "rules_job.html",
         job=job,
         told=told,
-        rows=_rows(told, has_audit=has_audit) if told is not None else (),
+        rows=rows_of(told, has_audit=has_audit) if told is not None else (),
         has_audit=has_audit,
         shown=_SHOWN,
     )
@@ -86,12 +85,11 @@ def show(asked: Asked) -> Response:
 def _try(asked: Asked, job: Job, trial: Trial) -> None:
     site = asked.console.site
     in_force = site.settings.site_rules
-    opened = {
-        entry.event.study
+    opened = opened_studies(
+        entry
         for folder in asked.console.audits_for(job.by, asked="console: rules")
         for entry in reading.entries(folder)
-        if entry.event.kind in SERVING and entry.event.frames
-    }
+    )
 
     def counted(one: Past) -> Past:
         job.check()
@@ -105,31 +103,6 @@ def _try(asked: Asked, job: Job, trial: Trial) -> None:
         budget_bytes=site.settings.budget_bytes,
         opened=opened,
     )
-
-
-def _rows(told: Counterfactual, *, has_audit: bool) -> tuple[tuple[str, str, str, str], ...]:
-    before, after = told.before, told.after
-    figures: list[tuple[str, float, float]] = [
-        ("MB planned", before.planned_bytes / _MB, after.planned_bytes / _MB),
-        ("priors planned", before.priors_planned, after.priors_planned),
-    ]
-    if has_audit:
-        figures += [
-            ("opened priors that were planned", before.opened_warm, after.opened_warm),
-            ("opened priors that were not", before.opened_cold, after.opened_cold),
-            (
-                "MB for priors nobody opened",
-                before.unopened_bytes / _MB,
-                after.unopened_bytes / _MB,
-            ),
-        ]
-    return tuple(_row(*figure) for figure in figures)
-
-
-def _row(name: str, before: float, after: float) -> tuple[str, str, str, str]:
-    digits = 1 if name.startswith("MB") else 0
-    difference = f"{after - before:+,.{digits}f}"
-    return name, f"{before:,.{digits}f}", f"{after:,.{digits}f}", difference
 
 
 def _form(asked: Asked, text: str, *, since: str, error: str = "", status: int = 200) -> Response:

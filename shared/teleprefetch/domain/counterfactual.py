@@ -7,10 +7,13 @@ day; what readers opened afterwards says which of the two plans would have serve
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 from teleprefetch.domain.explain import Explanation, RuleEffect, effect, explain
 from teleprefetch.domain.rules import SiteRules
 from teleprefetch.prefetch import Candidates
+
+_MB: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,32 @@ def replay_rules(
         if change.is_any:
             changes.append(change)
     return Counterfactual(prefetches=prefetches, before=before, after=after, changes=tuple(changes))
+
+
+def rows_of(told: Counterfactual, *, has_audit: bool) -> tuple[tuple[str, str, str, str], ...]:
+    """The figures for a table: what is counted, under the old rules, under the new, the difference.
+
+    Without an audit nobody knows what readers opened, and nothing of it is told.
+    """
+    before, after = told.before, told.after
+    figures: list[tuple[str, float, float]] = [
+        ("MB planned", before.planned_bytes / _MB, after.planned_bytes / _MB),
+        ("priors planned", before.priors_planned, after.priors_planned),
+    ]
+    if has_audit:
+        unopened_mb = before.unopened_bytes / _MB, after.unopened_bytes / _MB
+        figures += [
+            ("opened priors that were planned", before.opened_warm, after.opened_warm),
+            ("opened priors that were not", before.opened_cold, after.opened_cold),
+            ("MB for priors nobody opened", *unopened_mb),
+        ]
+    return tuple(_row(*figure) for figure in figures)
+
+
+def _row(name: str, before: float, after: float) -> tuple[str, str, str, str]:
+    digits = 1 if name.startswith("MB") else 0
+    difference = f"{after - before:+,.{digits}f}"
+    return name, f"{before:,.{digits}f}", f"{after:,.{digits}f}", difference
 
 
 def _figures(explained: Explanation, opened: Collection[str]) -> Figures:

@@ -1,5 +1,6 @@
 """The address that opens a study in the viewer, beside a prior or by itself."""
 
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
@@ -19,6 +20,13 @@ def viewer_link(viewer_url: str, current: str, prior: str | None = None) -> str:
     return f"{viewer_url}?StudyInstanceUIDs={current},{prior}&hangingProtocolId={protocol}"
 
 
+def best_link(viewer_url: str, current: str, priors: Iterable[PriorWarmth]) -> str:
+    """The address that opens a study beside the best prior that is warm, or by itself."""
+    warm = [prior for prior in priors if prior.warm == "warm"]
+    best = min(warm, key=lambda prior: prior.rank).study_instance_uid if warm else None
+    return viewer_link(viewer_url, current, best)
+
+
 def with_links(notice: Notice, viewer_url: str | None) -> Notice:
     """The notice with a link for it and for each prior; as it is without a viewer, or a study.
 
@@ -27,8 +35,6 @@ def with_links(notice: Notice, viewer_url: str | None) -> Notice:
     current = notice.study_instance_uid
     if viewer_url is None or current is None:
         return notice
-    warm = [prior for prior in notice.priors if prior.warm == "warm"]
-    best = min(warm, key=lambda prior: prior.rank).study_instance_uid if warm else None
 
     def linked(prior: PriorWarmth) -> PriorWarmth:
         link = viewer_link(viewer_url, current, prior.study_instance_uid)
@@ -36,7 +42,7 @@ def with_links(notice: Notice, viewer_url: str | None) -> Notice:
 
     return notice.model_copy(
         update={
-            "link": viewer_link(viewer_url, current, best),
+            "link": best_link(viewer_url, current, notice.priors),
             "priors": tuple(linked(prior) for prior in notice.priors),
         }
     )

@@ -8,12 +8,12 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import boto3
 
 from teleprefetch import runtime
 from teleprefetch.assignment import Notice
+from teleprefetch.domain.viewer_links import best_link
 from teleprefetch.errors import InvalidPayloadError, OriginUnavailableError
 from teleprefetch.local import demo_input
 from teleprefetch.local.demo_input import DemoInput
@@ -21,8 +21,6 @@ from teleprefetch.local.stack import DATASTORE_ID, LOCATION
 from teleprefetch.model import AssignedTo
 
 ASSIGNMENT_ID: Final = "up-1"
-# OHIF's hanging protocol for two studies; it hangs the first beside the second.
-_SIDE_BY_SIDE: Final = "@ohif/hpCompare"
 _DEADLINE_S: Final = 120
 _AFTER_DEADLINE_S: Final = 15
 _LOOK_EVERY_S: Final = 0.1
@@ -102,10 +100,4 @@ def viewer_link(node_url: str, notice: Notice) -> str:
     """
     if notice.study_instance_uid is None:
         raise InvalidPayloadError("notice: names no study")
-    warm = [one for one in notice.priors if one.warm == "warm"]
-    if not warm:
-        return f"{node_url}/viewer?StudyInstanceUIDs={notice.study_instance_uid}"
-    best = min(warm, key=lambda prior: prior.rank)
-    pair = f"{notice.study_instance_uid},{best.study_instance_uid}"
-    protocol = quote(_SIDE_BY_SIDE, safe="@/")
-    return f"{node_url}/viewer?StudyInstanceUIDs={pair}&hangingProtocolId={protocol}"
+    return best_link(f"{node_url}/viewer", notice.study_instance_uid, notice.priors)

@@ -57,6 +57,13 @@ def answers(question: Question, entries: Iterable[Entry]) -> Iterator[Entry]:
     return filter(question.asks_for, entries)
 
 
+def opened_studies(entries: Iterable[Entry]) -> frozenset[str]:
+    """The StudyInstanceUIDs of which readers were sent frames."""
+    return frozenset(
+        entry.event.study for entry in entries if entry.event.kind in SERVING and entry.event.frames
+    )
+
+
 def never_viewed(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """What was warmed and never served afterwards: the last warming of each such series.
 
