@@ -8,7 +8,6 @@ import contextlib
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,8 @@ from unittest.mock import patch
 import boto3
 import urllib3
 
-from teleprefetch.local.aws import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, TEMPLATE
+from teleprefetch.local.aws import CREDENTIALS, REGION, TEMPLATE
+from teleprefetch.local.node_process import free_port
 from teleprefetch.local.template import expand
 
 STACK: Final = "story"
@@ -41,7 +41,7 @@ class Ministack:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as opening:
-            port = _free_port()
+            port = free_port()
             self.url = f"http://127.0.0.1:{port}"
             opening.enter_context(patch.dict(os.environ, self.environment))
             log = opening.enter_context((self._folder / "ministack.log").open("wb"))
@@ -70,10 +70,7 @@ class Ministack:
     @property
     def environment(self) -> dict[str, str]:
         """What another process needs in its environment to reach the emulator."""
-        return {
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        return CREDENTIALS | {
             "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
             "AWS_ENDPOINT_URL": self.url,
         }
@@ -195,9 +192,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from teleprefetch.local.node_process import free_port
 from tests.waiting import until
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -47,12 +48,6 @@ def run_provider(*, viewer_origin: str = "") -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """A port of loopback that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

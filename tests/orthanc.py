@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import urllib3
+
+from teleprefetch.local.node_process import free_port
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 HOW_TO_GET_IT = "needs the Orthanc archive: apt-get install orthanc orthanc-dicomweb"
@@ -29,7 +30,7 @@ def skip_without_orthanc() -> str:
 def run_orthanc(directory: Path) -> Iterator[str]:
     """An empty archive that keeps its files in `directory`; yields its DICOMweb address."""
     binary = skip_without_orthanc()
-    port = _free_port()
+    port = free_port()
     configuration = directory / "orthanc.json"
     configuration.write_text(json.dumps(_configuration(directory, port)))
     log = directory / "orthanc.log"
@@ -86,8 +87,3 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
             except urllib3.exceptions.HTTPError:
                 time.sleep(0.05)
     raise AssertionError(f"Orthanc is not ready: {log.read_text()}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

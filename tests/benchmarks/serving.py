@@ -42,6 +42,7 @@ from teleprefetch.dicom import HTJ2K_LOSSLESS
 from teleprefetch.domain.policy.readings import Reading
 from teleprefetch.edge.policy.reading_list import ReadingList
 from teleprefetch.edge.store.store import Store
+from teleprefetch.local.node_process import free_port
 from teleprefetch.model import AssignedTo, Frame, FrameEntry, SeriesMetadata, SeriesPointer
 from tests.loopback_issuer import SUBJECT, Issuer
 
@@ -227,8 +228,7 @@ def running(
     """The node and its peers, each answering; and the names of those that are missing."""
     with contextlib.ExitStack() as stack:
         ports = {
-            name: _free_port()
-            for name in ("node", "static", "proxy", "auth", "verifier", "varnish")
+            name: free_port() for name in ("node", "static", "proxy", "auth", "verifier", "varnish")
         }
         cores = os.cpu_count() or 1
         node = tuple(
@@ -501,12 +501,6 @@ def _status_kb(pid: int, name: str) -> int:
         rf"^{name}:\s+([0-9]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
     )
     return int(found[1]) if found else 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:

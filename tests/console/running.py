@@ -15,7 +15,7 @@ from teleprefetch.console.settings import console_settings
 from teleprefetch.local.login.authorizing import AUDIENCE, READ
 from teleprefetch.local.login.issuer import LocalIssuer
 from teleprefetch.local.login.oauth import Client
-from tests.oidc_provider import free_port
+from teleprefetch.local.node_process import free_port
 from tests.waiting import until
 
 CLIENT = "console"

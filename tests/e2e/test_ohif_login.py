@@ -18,12 +18,13 @@ import pytest
 from teleprefetch.edge.audit.reading import entries
 from teleprefetch.local import demo_input
 from teleprefetch.local.login.people import COLLEAGUE, OPERATOR, READER, Person
+from teleprefetch.local.node_process import free_port
 from teleprefetch.local.reading import give, viewer_link
 from teleprefetch.local.stack import LocalStack, StackOptions
 from tests.browser import Exchange, Page, open_browser
 from tests.login import log_in, log_in_at_provider
 from tests.ohif import NO_TOUR, look, skip_without_viewer, viewports_of
-from tests.oidc_provider import free_port, run_provider, skip_without_provider
+from tests.oidc_provider import run_provider, skip_without_provider
 from tests.waiting import until
 
 COMMAND = Path(sys.executable).parent / "teleprefetch"

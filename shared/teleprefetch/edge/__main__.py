@@ -1,11 +1,8 @@
 """Runs a node by the environment: `python -m teleprefetch.edge`."""
 
 import logging
-import os
-import signal
 import sys
-import threading
-from typing import Any, Final
+from typing import Final
 
 import boto3
 from botocore.config import Config
@@ -20,10 +17,8 @@ from teleprefetch.adapters.step_functions import StepFunctionsTasks
 from teleprefetch.adapters.transfers import Transfers
 from teleprefetch.edge.archives.allocating import look_for_garbage_less_often
 from teleprefetch.edge.node import Node
-from teleprefetch.edge.serving import raise_file_limit
-from teleprefetch.edge.watching.logs import log_to_stderr
+from teleprefetch.edge.starting import begin
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
-from teleprefetch.settings import NodeSettings, from_environment
 
 _LOG: Final = logging.getLogger("teleprefetch.edge")
 # While the ledger is slow the node goes on alone, which is better than waiting for it.
@@ -39,16 +34,7 @@ def main() -> None:
         InvalidPayloadError: a setting is missing or breaks its contract.
         NodeUnavailableError: the store cannot be opened.
     """
-    log_to_stderr()
-    raise_file_limit()
-    settings = from_environment(NodeSettings, os.environ)
-    ended = threading.Event()
-
-    def end(*_signal: Any) -> None:
-        ended.set()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    settings, ended = begin()
     origins, reading_origins = (
         open_origins(
             settings.origins,

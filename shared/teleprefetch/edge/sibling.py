@@ -1,10 +1,8 @@
 """One more process of a node, which only serves: `edge.siblings` starts it."""
 
-import os
 import signal
 import sys
 import threading
-from typing import Any
 
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.adapters.transfers import Transfers
@@ -12,10 +10,9 @@ from teleprefetch.edge.access.opening import Access, lane_of
 from teleprefetch.edge.archives.fetching import FetchPool
 from teleprefetch.edge.archives.reading import READER_RETRIES, ReadThrough
 from teleprefetch.edge.archives.retrieving import Retriever
-from teleprefetch.edge.serving import Serving, open_store, raise_file_limit
+from teleprefetch.edge.serving import Serving, open_store
+from teleprefetch.edge.starting import begin
 from teleprefetch.edge.watching.board import Board
-from teleprefetch.edge.watching.logs import log_to_stderr
-from teleprefetch.settings import NodeSettings, from_environment
 
 
 def main() -> None:
@@ -25,19 +22,10 @@ def main() -> None:
         InvalidPayloadError: a setting is missing or breaks its contract.
         NodeUnavailableError: the store cannot be opened.
     """
-    log_to_stderr()
-    raise_file_limit()
+    settings, ended = begin()
+    # a terminal sends it to all; the first one ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     slot, slots, descriptor = map(int, sys.argv[1:])
-    settings = from_environment(NodeSettings, os.environ)
-    ended = threading.Event()
-
-    def end(*_signal: Any) -> None:
-        ended.set()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to all; the first one ends us
     board = Board(slots, slot=slot, descriptor=descriptor)
     store = open_store(settings)
     origins = open_origins(

@@ -38,6 +38,12 @@ from teleprefetch.local.template import CODE, Handler, expand
 REGION: Final = "us-east-1"
 ACCESS_KEY_ID: Final = "local"
 SECRET_ACCESS_KEY: Final = "local-secret"  # noqa: S105 - signs for the stand-in alone
+CREDENTIALS: Final = {
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+    "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+}
+"""What boto3 reads of it from the environment."""
 TEMPLATE: Final = Path(__file__).resolve().parents[3] / "template.yaml"
 
 _MOTO_CONFIG: Final[DefaultConfig] = {
@@ -78,7 +84,7 @@ class LocalAws:
         # for as long as this process lives: metrics go to standard output, late ones too
         os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"
         with contextlib.ExitStack() as opening:
-            self._set(opening, self._credentials() | self._given)
+            self._set(opening, CREDENTIALS | self._given)
             opening.enter_context(mock_aws(config=_MOTO_CONFIG))
             opening.enter_context(
                 step_functions.execution(
@@ -113,7 +119,7 @@ class LocalAws:
     @property
     def environment(self) -> dict[str, str]:
         """What another process needs in its environment to reach this stack."""
-        return self._credentials() | self._given | {"AWS_ENDPOINT_URL": self.url}
+        return CREDENTIALS | self._given | {"AWS_ENDPOINT_URL": self.url}
 
     def deploy(self, parameters: dict[str, str]) -> None:
         """Create the stack and load its handlers.
@@ -172,13 +178,6 @@ class LocalAws:
                 boto3.client("dynamodb").update_time_to_live(
                     TableName=self.physical[logical_id], TimeToLiveSpecification=given
                 )
-
-    def _credentials(self) -> dict[str, str]:
-        return {
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-        }
 
     @staticmethod
     def _set(opening: contextlib.ExitStack, variables: dict[str, str]) -> None:

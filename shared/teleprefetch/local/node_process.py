@@ -39,7 +39,7 @@ class NodeProcess:
         bearer: Callable[[], str] | None = None,
     ) -> None:
         self.name = name
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._bearer = bearer
         self.url = f"http://127.0.0.1:{self.port}"
         self._log_path = log_path
@@ -112,7 +112,8 @@ class NodeProcess:
         return self._log_path.read_text(errors="replace")[-600:]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
