@@ -32,6 +32,7 @@ from teleprefetch.local import (
     step_functions,
     tables,
 )
+from teleprefetch.local.asides import finished
 from teleprefetch.local.lambdas import Context, Lambdas
 from teleprefetch.local.template import CODE, Handler, expand
 
@@ -50,6 +51,8 @@ _MOTO_CONFIG: Final[DefaultConfig] = {
     "stepfunctions": {"execute_state_machine": True},
     "core": {"mock_credentials": False},
 }
+
+_ASIDES_S: Final = 10
 
 
 class LocalAws:
@@ -114,6 +117,8 @@ class LocalAws:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # a handler that overran its time is left behind, as the service leaves it
+        finished(within_s=_ASIDES_S)
         self._open.close()
 
     @property

@@ -6,7 +6,6 @@ is invoked on a thread of its own, as the service does not wait for it either.
 
 import copy
 import json
-import threading
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +15,8 @@ from moto.awslambda.utils import get_backend as lambda_backend
 from moto.events.models import Rule
 from moto.events.utils import EventMessageType
 from moto.stepfunctions.responses import get_backend as step_functions_backend
+
+from teleprefetch.local.asides import aside
 
 _to_other_targets = Rule.send_to_targets
 
@@ -63,8 +64,6 @@ def deliver(arn: str, event: dict[str, Any]) -> bool:
     if service == "lambda":
         functions = lambda_backend(account_id, region)
         headers = {"x-amz-invocation-type": "Event"}
-        threading.Thread(
-            target=functions.invoke, args=(arn, None, text, headers, {}), daemon=True
-        ).start()
+        aside(functions.invoke, arn, None, text, headers, {})
         return True
     return False

@@ -24,6 +24,8 @@ from moto.core.responses import EmptyResult
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
 from moto.stepfunctions.responses import StepFunctionResponse, get_backend
 
+from teleprefetch.local.asides import aside
+
 
 @contextlib.contextmanager
 def execution(*, on_status: Callable[[dict[str, Any]], None], time_scale: float) -> Iterator[None]:
@@ -109,7 +111,7 @@ def _terminated_with(on_status: Callable[[dict[str, Any]], None]) -> Callable[[A
             "error": ended.error,
             "cause": ended.cause,
         }
-        threading.Thread(target=on_status, args=(detail,), daemon=True).start()
+        aside(on_status, detail)
 
     return terminated
 
