@@ -32,11 +32,13 @@ Answer = tuple[int, str, bytes]
 class DicomwebServer:
     """How the archive behaves.
 
+    `bearer` is the only token that it answers; without one it answers everybody.
     `matches_loosely` answers with every study, whatever is asked; `rows_at_a_time` is the most it
     gives in one answer, with a warning if there are more.
     """
 
     corpus: Corpus
+    bearer: str = ""
     matches_loosely: bool = False
     rows_at_a_time: int = 1000
     url: str = ""
@@ -131,7 +133,10 @@ def _handler(archive: DicomwebServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             archive.requests.append(self.path)
             parts = urlsplit(self.path.removeprefix("/dicom-web"))
-            status, kind, body = archive.answer(parts.path, parse_qs(parts.query))
+            if archive.bearer and self.headers["Authorization"] != f"Bearer {archive.bearer}":
+                status, kind, body = 401, "text/plain", b"who asks?"
+            else:
+                status, kind, body = archive.answer(parts.path, parse_qs(parts.query))
             if "gzip" in self.headers.get("Accept-Encoding", "") and body:
                 kind, body = f"{kind}\r\nContent-Encoding: gzip", gzip.compress(body)
             head = f"HTTP/1.1 {status} -\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"

@@ -18,12 +18,14 @@ from teleprefetch.adapters.dynamodb_nodes import DynamoNodes
 from teleprefetch.adapters.dynamodb_runs import DynamoRuns
 from teleprefetch.adapters.events import EventBridgeEvents
 from teleprefetch.adapters.histories import StepFunctionsHistories
+from teleprefetch.adapters.image_set_changes import HealthImagingChanges
 from teleprefetch.adapters.image_sets import HealthImagingImageSets
 from teleprefetch.adapters.import_jobs import HealthImagingImportJobs
 from teleprefetch.adapters.kms import KmsLookupKeys
 from teleprefetch.adapters.origins import open_origins
 from teleprefetch.adapters.s3 import S3Documents
 from teleprefetch.adapters.step_functions import StepFunctionsExecutions, StepFunctionsTasks
+from teleprefetch.domain.correlation import event_id_of
 from teleprefetch.domain.rule_check import checked_rules
 from teleprefetch.domain.rules import SiteRules
 from teleprefetch.ports import ImageSets, ImportJobs, Origin
@@ -44,6 +46,11 @@ _CLIENTS = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=50,
 )
+
+
+def correlate(event: object) -> None:
+    """Have each line of the log name the event that the work came of; none, if it names none."""
+    logger.set_correlation_id(event_id_of(event))
 
 
 def now() -> datetime:
@@ -82,6 +89,16 @@ def import_jobs() -> Mapping[str, ImportJobs]:
     """The import jobs of each data store, by its id."""
     return {
         origin_id: HealthImagingImportJobs(_medical_imaging(origin.region), origin_id)
+        for origin_id, origin in settings().origins.items()
+        if isinstance(origin, HealthImagingOrigin)
+    }
+
+
+@cache
+def image_set_changes() -> Mapping[str, HealthImagingChanges]:
+    """What changed in each data store, by its id."""
+    return {
+        origin_id: HealthImagingChanges(_medical_imaging(origin.region), origin_id)
         for origin_id, origin in settings().origins.items()
         if isinstance(origin, HealthImagingOrigin)
     }
@@ -192,9 +209,9 @@ def rules() -> SiteRules:
 def forget() -> None:
     """Drop everything made so far, so that the next caller reads the environment anew."""
     for made in (
-        settings, origins, image_sets, import_jobs, documents, executions, import_executions,
-        tasks, events, outcomes, progress, assignments, runs, histories, nodes, lookup_keys, rules,
-        _dynamodb, _medical_imaging,
+        settings, origins, image_sets, import_jobs, image_set_changes, documents, executions,
+        import_executions, tasks, events, outcomes, progress, assignments, runs, histories, nodes,
+        lookup_keys, rules, _dynamodb, _medical_imaging,
     ):  # fmt: skip
         made.cache_clear()
 

@@ -20,7 +20,23 @@ def _plain_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _origin(url: str) -> str:
+    """As browsers write it (HTML standard, "ASCII serialization of an origin")."""
+    parts = urlsplit(url)
+    usual_port = {"http": 80, "https": 443}.get(parts.scheme)
+    if url != f"{parts.scheme}://{parts.netloc}".lower() or not url.isascii():
+        raise ValueError("not an origin: scheme, host and port alone, in small letters")
+    if parts.port is not None and parts.port == usual_port:
+        raise ValueError("not an origin as browsers write it: it names the usual port")
+    return url
+
+
 BaseUrl = Annotated[str, AfterValidator(_plain_url)]
+WebOrigin = Annotated[BaseUrl, AfterValidator(_origin)]
+# CloudWatch's own characters (API reference, "PutMetricData"), without spaces
+MetricsNamespace = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9_./#-][A-Za-z0-9_./#:-]*)?$", max_length=255)
+]
 ViewerPath = Annotated[str, StringConstraints(pattern=r"^/[a-z0-9-]+$", max_length=64)]
 
 
@@ -28,19 +44,22 @@ class HealthImagingOrigin(Value):
     """A HealthImaging data store; the id of the origin is the data store's id.
 
     `dicomweb_url` is the service's address, without the data store; None means the service's own
-    in `region`.
+    in `region`. `misses_as` is in whose name a node asks for what a reader misses: its own, or the
+    reader's, with the reader's bearer token; the data store then decides as well.
     """
 
     kind: Literal["healthimaging"]
     region: str = "us-east-1"
     dicomweb_url: BaseUrl | None = None
+    misses_as: Literal["node", "reader"] = "node"
 
 
 class DicomwebOrigin(Value):
-    """Any other archive that speaks QIDO-RS and WADO-RS below `url`."""
+    """Any other archive that speaks QIDO-RS and WADO-RS below `url`; `misses_as` as above."""
 
     kind: Literal["dicomweb"]
     url: BaseUrl
+    misses_as: Literal["node", "reader"] = "node"
 
 
 OriginSettings = Annotated[HealthImagingOrigin | DicomwebOrigin, Field(discriminator="kind")]
@@ -188,10 +207,12 @@ class NodeSettings(Value):
 
     `origin_patience_s` is how long one frame or one series' metadata is asked for again while an
     archive throttles or is away. `viewer_path` is a folder of static files to serve beside the
-    studies, on the same origin, and `viewer_login` has its readers logged in. `token_issuers` is
-    read by `token_settings`; empty refuses every token. `policies_path` empty means the shipped
-    policies, `audit_path` the folder `audit` of the store, `audit_key_path` a key that is made
-    there, and `audit_checkpoints` nowhere else.
+    studies, on the same origin, and `viewer_login` has its readers logged in. `viewer_origins` are
+    those of viewers elsewhere, whose pages may read answers. `token_issuers` is read by
+    `token_settings`; empty refuses every token. `policies_path` empty means the shipped policies,
+    `audit_path` the folder `audit` of the store, `audit_key_path` a key that is made there, and
+    `audit_checkpoints` nowhere else. `metrics_namespace` has the node write metrics to its log,
+    where CloudWatch reads them; empty writes none.
     """
 
     node: Slug
@@ -203,7 +224,7 @@ class NodeSettings(Value):
     store_bytes: int = Field(gt=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    fetch_concurrency: int = Field(default=64, gt=0, le=256)
+    fetch_concurrency: int = Field(default=128, gt=0, le=256)
     heartbeat_s: float = Field(default=10, gt=0)
     visibility_s: int = Field(default=30, gt=0)
     origin_patience_s: float = Field(default=300, gt=0)
@@ -217,6 +238,7 @@ class NodeSettings(Value):
     tls_key_path: str = ""
     viewer_path: str = ""
     viewer_login: Json[ViewerLogin] | None = None
+    viewer_origins: Json[tuple[WebOrigin, ...]] = ()
     token_issuers: str = ""
     policies_path: str = ""
     reading_locations: Json[tuple[Slug, ...]] = ()
@@ -229,6 +251,7 @@ class NodeSettings(Value):
     audit_key_path: str = ""
     audit_checkpoints: str = ""
     audit_retain_days: int = Field(default=2557, gt=0)
+    metrics_namespace: MetricsNamespace = ""
 
 
 def from_environment(kind: type[AnyValue], environment: Mapping[str, str]) -> AnyValue:

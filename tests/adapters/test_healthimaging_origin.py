@@ -1,5 +1,6 @@
 import gzip
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
@@ -31,8 +32,9 @@ from teleprefetch.errors import (
     StudyNotFoundError,
 )
 from teleprefetch.model import PatientKey
-from tests.faulty_server import Reply, http, run_faulty_server
+from tests.faulty_server import Reply, http, run_answering_server, run_faulty_server
 from tests.origin_builders import a_frame_entry, a_pointer, a_uid, an_image_set_id
+from tests.waiting import until
 
 PATIENT = PatientKey(patient_id="MRN-SECRET", issuer_of_patient_id="GENERAL")
 STUDY, SERIES = a_uid(1), a_uid(1, 1)
@@ -53,6 +55,7 @@ def an_origin(
     retries: RetryPolicy = NO_RETRIES,
     key: str | None = "local",
     open_fetcher: OpenFetcher = Transfers,
+    dicomweb_url: str = "",
 ) -> Iterator[HealthImagingOrigin]:
     session = a_session(key)
     client = session.client(
@@ -67,8 +70,10 @@ def an_origin(
     )
     reader = HttpReader(connections=4, connect_timeout_s=2.0, read_timeout_s=0.3)
     sign = Signer(session.get_credentials, service=SIGNING_NAME, region="us-east-1")
-    dicomweb = DicomwebService(f"{url}/datastore/{DATASTORE}", reader, sign=sign)
     frames = open_fetcher(connections=4, connect_timeout_s=2.0, read_timeout_s=0.3)
+    dicomweb = DicomwebService(
+        f"{dicomweb_url or url}/datastore/{DATASTORE}", reader, sign=sign, frames=frames
+    )
     with closing(
         HealthImagingOrigin(DATASTORE, client, dicomweb, frames=frames, sign=sign, retries=retries)
     ) as origin:
@@ -342,18 +347,92 @@ def test_image_sets_without_proper_uids_do_not_hide_the_others(caplog):
     assert "1.02" not in caplog.text
 
 
+DICOM_JSON = http("200 OK", b'[{"kept": "as sent"}]', Content_Type="application/dicom+json")
+
+
 def test_metadata_is_read_at_the_version_of_the_pointer():
-    dicom_json = http("200 OK", b'[{"kept": "as sent"}]', Content_Type="application/dicom+json")
-    replies = metadata(a_metadata_document()), dicom_json
-    with run_faulty_server(*replies) as server, an_origin(server.url) as origin:
+    with (
+        run_faulty_server(metadata(a_metadata_document())) as native,
+        run_faulty_server(DICOM_JSON) as dicomweb,
+        an_origin(native.url, dicomweb_url=dicomweb.url) as origin,
+    ):
         read = origin.retrieve_series_metadata(a_pointer(version_id=7))
-        native, dicomweb = server.requests
+        (asked,), (asked_of_dicomweb,) = native.requests, dicomweb.requests
     assert read.dicom_json == b'[{"kept": "as sent"}]'
     assert [frame.image_frame_id for frame in read.frames] == ["f" * 32]
-    assert b"/getImageSetMetadata?version=7 " in native
+    assert b"/getImageSetMetadata?version=7 " in asked
     path = f"/datastore/{DATASTORE}/studies/{STUDY}/series/{a_uid(1, 1)}/metadata"
-    assert dicomweb.startswith(f"GET {path}?imageSetId={an_image_set_id(1001)} ".encode())
-    assert b"/us-east-1/medical-imaging/aws4_request" in dicomweb
+    query = f"?imageSetId={an_image_set_id(1001)} "
+    assert asked_of_dicomweb.startswith(f"GET {path}{query}".encode())
+    assert b"/us-east-1/medical-imaging/aws4_request" in asked_of_dicomweb
+
+
+def test_metadata_and_dicom_json_are_asked_for_at_once():
+    together = threading.Barrier(2, timeout=10)
+
+    def answers(reply: Reply) -> Callable[[bytes], Reply]:
+        def answer(_request: bytes) -> Reply:
+            together.wait()  # broken, if one is asked for only after the other has come
+            return reply
+
+        return answer
+
+    with (
+        run_answering_server(answers(metadata(a_metadata_document()))) as native,
+        run_answering_server(answers(DICOM_JSON)) as dicomweb,
+        an_origin(native.url, dicomweb_url=dicomweb.url) as origin,
+    ):
+        assert len(origin.retrieve_series_metadata(a_pointer()).frames) == 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_the_dicom_json_becomes_its_error(fault):
+    reply, expected = FAULTS[fault]
+    with (
+        run_faulty_server(metadata(a_metadata_document())) as native,
+        run_faulty_server(reply) as dicomweb,
+        an_origin(native.url, dicomweb_url=dicomweb.url) as origin,
+        pytest.raises(expected),
+    ):
+        origin.retrieve_series_metadata(a_pointer())
+
+
+def test_metadata_are_asked_for_as_boto3_asks():
+    with run_faulty_server(metadata(a_metadata_document())) as server:
+        client = a_session("local").client("medical-imaging", endpoint_url=server.url,
+                                           config=Config(inject_host_prefix=False))  # fmt: skip
+        client.get_image_set_metadata(
+            datastoreId=DATASTORE, imageSetId=an_image_set_id(1001), versionId="7"
+        )["imageSetMetadataBlob"].read()
+        client.close()
+        with (
+            run_faulty_server(DICOM_JSON) as dicomweb,
+            an_origin(server.url, dicomweb_url=dicomweb.url) as origin,
+        ):
+            origin.retrieve_series_metadata(a_pointer(version_id=7))
+        boto3s, ours = (_head_of(request) for request in server.requests)
+    assert ours[0] == boto3s[0]
+    names = {"host", "content-length", "content-type", "content-encoding"}
+    assert {name: boto3s[1].get(name) for name in names} == {
+        name: ours[1].get(name) for name in names
+    }
+
+
+def test_connections_for_frames_and_metadata_are_opened_aside():
+    with (
+        run_faulty_server(http("403 Forbidden")) as native,
+        run_faulty_server(http("404 Not Found")) as dicomweb,
+        an_origin(native.url, dicomweb_url=dicomweb.url) as origin,
+    ):
+        origin.make_ready(4)
+        until(lambda: len(native.requests) + len(dicomweb.requests) == 8, "all are open")
+        assert {request.split(b" ")[0] for request in native.requests} == {b"HEAD"}
+
+
+def _head_of(request: bytes) -> tuple[str, dict[str, str]]:
+    first, *lines = request.split(b"\r\n\r\n")[0].decode().split("\r\n")
+    pairs = (line.partition(": ") for line in lines)
+    return first, {name.lower(): value for name, _, value in pairs}
 
 
 @pytest.mark.parametrize(

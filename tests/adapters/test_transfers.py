@@ -24,6 +24,7 @@ from teleprefetch.errors import (
     StudyNotFoundError,
 )
 from tests.faulty_server import Reply, http, run_faulty_server
+from tests.waiting import until
 
 CA_VARIABLES = ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
@@ -130,6 +131,68 @@ def test_threads_have_connections_of_their_own_which_are_kept(transfers):
                 assert set(pool.map(fetch, [server.url] * 4)) == {b"x" * 100_000}
         assert len(server.requests) == 20
         assert len(server.open) <= 4
+
+
+def test_connections_are_opened_before_they_are_needed_and_not_twice(transfers):
+    with run_faulty_server(http("403 Forbidden"), *[http("200 OK", b"x")] * 9) as server:
+        transfers.make_ready(server.url, 1)
+        until(lambda: transfers._idle[server.url.removeprefix("http://")], "one is open")
+        transfers.make_ready(server.url, 1)
+        assert transfers.fetch(a_request(server.url), refusal=by_status).content == b"x"
+        assert len(server.open) == 1
+        assert [request.split(b" ")[0] for request in server.requests] == [b"HEAD", b"GET"]
+
+
+def test_a_connection_that_was_idle_for_long_is_tried_before_it_is_needed(transfers, monkeypatch):
+    with run_faulty_server(http("200 OK", b"x")) as server:
+        bearer = {"Authorization": "Bearer of-a-reader"}
+        transfers.fetch(a_request(server.url, headers=bearer), refusal=by_status)
+        (handle,) = transfers._idle[server.url.removeprefix("http://")]
+        handle.used_s -= 60
+        transfers.make_ready(server.url, 1)
+        until(lambda: len(server.requests) == 2, "it was tried")
+        assert [b"of-a-reader" in request for request in server.requests] == [True, False]
+        until(lambda: transfers._idle[server.url.removeprefix("http://")] == [handle], "it is kept")
+        assert transfers.fetch(a_request(server.url), refusal=by_status).content == b"x"
+        assert len(server.open) == 1
+
+
+def test_nobody_waits_for_connections_that_cannot_be_opened(transfers, caplog):
+    with run_faulty_server(Reply(b"", "silence")) as server:
+        transfers.make_ready(server.url, 4)
+        until(lambda: len(server.requests) == 4, "they are tried")
+    transfers.make_ready("http://127.0.0.1:9", 4)
+    assert not caplog.records
+
+
+def test_each_archive_has_connections_of_its_own(transfers):
+    with run_faulty_server(http("200 OK")) as one, run_faulty_server(http("200 OK")) as other:
+        for _ in range(5):
+            for server in (one, other):
+                transfers.fetch(a_request(server.url), refusal=by_status)
+        assert len(one.open) == len(other.open) == 1
+
+
+def test_how_soon_a_frame_s_first_byte_came_is_told_and_of_nothing_else():
+    told: list[tuple[str, float]] = []
+    with (
+        closing(Transfers(connections=1, first_byte=lambda *heard: told.append(heard))) as fetcher,
+        run_faulty_server(http("200 OK", b"x")) as server,
+    ):
+        fetcher.fetch(a_request(server.url), refusal=by_status)
+        assert told == []
+        fetcher.fetch(a_request(server.url, is_paced=True), refusal=by_status)
+        ((authority, seconds),) = told
+    assert authority == server.url.removeprefix("http://")
+    assert 0 < seconds < 5
+
+
+def test_an_empty_body_is_posted_without_a_type(transfers):
+    with run_faulty_server(http("200 OK")) as server:
+        transfers.fetch(a_request(server.url, body=b""), refusal=by_status)
+        (posted,) = server.requests
+    assert b"content-length: 0\r\n" in posted.lower()
+    assert b"content-type" not in posted.lower()
 
 
 def test_what_is_closed_keeps_no_connection():

@@ -128,7 +128,7 @@ def test_verify_takes_the_checkpoints_beside_the_log_if_no_others_are_named(node
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--since", "yesterday", "--until", "today"), "--since: not a time"),
+        (("--since", "yesterday", "--until", "today"), "--since: neither"),
         (("--since", "2026-11-24"), "go together"),
         (("--key", "nothing.pub"), "no readable public key"),
     ],

@@ -103,6 +103,18 @@ def test_two_stores_on_one_directory_see_each_others_commits(open_store):
     assert first.verify(ORIGIN, series) == set()
 
 
+def test_the_revision_is_another_after_every_change_by_whichever_process(open_store):
+    series, here, there = pointer(), open_store(), open_store()
+    empty = here.revision()
+    fill(there, series, 3)
+    filled = here.revision()
+    assert here.frame(here.rows()[0], ("1.2.1.1.1", 1))
+    assert here.revision() == filled != empty
+    there.purge(ORIGIN, series.image_set_id)
+    assert here.revision() not in {empty, filled}
+    assert here.rows() == []
+
+
 def test_a_second_writing_process_is_refused(open_store):
     series, first, second = pointer(), open_store(), open_store()
     first.put_metadata(ORIGIN, metadata(series, 1))

@@ -127,3 +127,26 @@ def test_a_node_that_cannot_open_its_store_does_not_start(open_node, environment
     (tmp_path / "store").write_text("a file, not a directory")
     with pytest.raises(NodeUnavailableError):
         open_node(FakeOrders(), FakeTasks(), FakeProgress())
+
+
+def test_a_node_writes_its_measures_for_cloudwatch_where_it_is_told_to(
+    open_node, environment, origin, documents, capfd
+):
+    environment["METRICS_NAMESPACE"] = "Teleprefetch"
+    orders = FakeOrders()
+    node = open_node(orders, FakeTasks(), FakeProgress())
+    receipt = orders.put(order(documents, plan(origin.hold(pointer(), 3))))
+    eventually(lambda: receipt in orders.deleted)
+    node.stop()
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith('{"_aws"')]
+    told = json.loads(lines[-1])
+    [directive] = told["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], told["node"]) == ("Teleprefetch", "n1")
+    assert (told["AuditGap"], told["OrdersTaken"], told["QuotaShare"]) == (0, 0, 0)
+    assert 0 < told["StoreFull"] < 100
+    assert len(directive["Metrics"]) == len(told) - 2
+
+
+def test_a_node_writes_no_measures_unless_it_is_told_to(open_node, capfd):
+    open_node(FakeOrders(), FakeTasks(), FakeProgress()).stop()
+    assert '"_aws"' not in capfd.readouterr().err

@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from teleprefetch.edge.archives.first_bytes import FirstBytes
 from teleprefetch.edge.archives.pacing import Pace
 from teleprefetch.errors import OriginThrottledError, OriginUnavailableError
 
@@ -10,14 +11,20 @@ FRAME_BYTES = 200_000
 
 
 class World:
-    """Frames that take a round trip, share a bandwidth, and are throttled beyond so many."""
+    """Frames that take a round trip, share a bandwidth, and are throttled beyond so many.
 
-    def __init__(self, *, most, round_trip_s, bytes_per_s, throttled_beyond=10_000):
+    What finds the line taken waits before it, so that its first byte comes later.
+    """
+
+    def __init__(
+        self, *, most, round_trip_s, bytes_per_s, throttled_beyond=10_000, tells_first_bytes=False
+    ):
         self.now_s = 0.0
         self.pace = Pace(most=most, monotonic_s=lambda: self.now_s)
         self.round_trip_s = round_trip_s
         self.bytes_per_s = bytes_per_s
         self.throttled_beyond = throttled_beyond
+        self.tells_first_bytes = tells_first_bytes
         self.limits = []
         self.under_way = []
         self.throttles = 0
@@ -31,7 +38,9 @@ class World:
                 line_free_s = max(line_free_s, self.now_s) + FRAME_BYTES / self.bytes_per_s
                 frames -= 1
             self.under_way.sort(key=lambda one: one[0])
-            self.now_s, frame, is_throttled = self.under_way.pop(0)
+            self.now_s, frame, is_throttled, first_byte_s = self.under_way.pop(0)
+            if self.tells_first_bytes:
+                self.pace.first_byte("archive", first_byte_s)
             error = OriginThrottledError("frame") if is_throttled else None
             frame.__exit__(type(error) if error else None, error, None)
             self.throttles += is_throttled
@@ -43,7 +52,8 @@ class World:
         is_throttled = len(self.under_way) >= self.throttled_beyond
         ends_s = max(line_free_s, self.now_s) + FRAME_BYTES / self.bytes_per_s + self.round_trip_s
         ends_s = self.now_s + self.round_trip_s if is_throttled else ends_s
-        self.under_way.append((ends_s, frame, is_throttled))
+        first_byte_s = max(line_free_s - self.now_s, 0.0) + self.round_trip_s
+        self.under_way.append((ends_s, frame, is_throttled, first_byte_s))
 
 
 def a_world(*, most=256, **fields):
@@ -55,6 +65,61 @@ def test_a_long_fat_link_is_filled():
     world.run(4000)
     assert sum(world.limits[-1000:]) / 1000 >= 60  # 12.5 MB under way fill it
     assert 4000 * FRAME_BYTES / world.now_s >= 0.85 * 125e6
+
+
+def test_a_long_thin_link_is_soon_asked_for_no_more_than_it_and_its_queue_hold():
+    """In a router's queue, a round trip long, 10 frames find room beside 10 on the way."""
+    told = a_world(round_trip_s=0.15, bytes_per_s=12.5e6, tells_first_bytes=True)
+    told.run(2000)
+    assert sum(told.limits[-1500:]) / 1500 <= 32
+    assert 2000 * FRAME_BYTES / told.now_s >= 0.9 * 12.5e6
+
+
+def test_a_limit_that_was_found_too_low_is_doubled_while_nothing_queues():
+    world = a_world(round_trip_s=0.15, bytes_per_s=125e6, tells_first_bytes=True)
+    world.run(2000)
+    world.pace._hold(16)  # a machine that stood still for a second looks like a full link
+    world.limits.clear()
+    world.run(3000)
+    assert world.limits[600] >= 32
+    assert sum(world.limits[-1000:]) / 1000 >= 90
+
+
+def test_what_was_found_out_is_kept_for_the_next_order():
+    world = a_world(round_trip_s=0.15, bytes_per_s=125e6, tells_first_bytes=True)
+    world.run(4000)
+    world.now_s += 600
+    world.limits.clear()
+    began_s = world.now_s
+    world.run(1000)
+    assert min(world.limits) >= 90
+    assert 1000 * FRAME_BYTES / (world.now_s - began_s) >= 0.8 * 125e6
+
+
+def test_archives_that_are_far_and_near_are_each_judged_by_themselves():
+    heard = FirstBytes()
+    for _ in range(16):
+        heard.hear("near", 0.01)
+        heard.hear("far", 0.2)
+    assert not heard.end_round()
+    assert heard.quiet_s() == pytest.approx(0.105)
+    heard.begin_round()
+    for _ in range(16):
+        heard.hear("far", 0.21)
+    assert not heard.end_round()
+    for _ in range(16):
+        heard.hear("near", 0.02)
+    assert heard.end_round(), "the near one takes twice as long as before"
+
+
+def test_a_round_of_a_few_frames_says_nothing_of_a_queue():
+    heard = FirstBytes()
+    assert heard.quiet_s() is None
+    for seconds in (0.1, 0.9):
+        heard.begin_round()
+        for _ in range(7):
+            heard.hear("archive", seconds)
+        assert not heard.end_round()
 
 
 def test_what_brings_no_more_is_not_asked_for():

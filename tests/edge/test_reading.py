@@ -211,6 +211,7 @@ def test_an_archive_that_fails_gives_its_error_and_no_error_is_kept(
     with pytest.raises(error):
         reading.frames(STUDY, SERIES, sop(1), [1])
     assert store.verify(ORIGIN, pointer()) == set()
+    assert store.counters.snapshot()["throttled_reads"] == (error is OriginThrottledError)
     failing.clear()
     assert contents(reading.frames(STUDY, SERIES, sop(1), [1])) == [content(1)]
 

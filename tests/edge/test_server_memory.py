@@ -163,11 +163,26 @@ def test_frames_that_are_written_meanwhile_are_found(get, store, board):
 
 class FakeHoldings:
     def __init__(self, *rows):
-        self.held = list(rows)
         self.told = []
+        self.compared = 0
+        self._revision = 0
+        self._held = list(rows)
+
+    @property
+    def held(self):
+        return self._held
+
+    @held.setter
+    def held(self, rows):
+        self._held = list(rows)
+        self._revision += 1
+
+    def revision(self):
+        return self._revision
 
     def of_study(self, _study):
-        return list(self.held)
+        self.compared += 1
+        return list(self._held)
 
     def served(self, row, frames):
         self.told.append((row, frames))
@@ -210,6 +225,17 @@ def test_an_answer_is_forgotten_when_any_row_behind_it_is_another(store, descrip
     assert found(remembered) is None
     holdings.held = [row]
     assert found(remembered) is None
+
+
+def test_rows_are_compared_again_only_once_something_has_changed(store, descriptor):
+    hold(store, pointer(), 1)
+    (row,) = store.rows()
+    holdings, remembered, outgoing = remember(descriptor, row)
+    assert [found(remembered) for _ in range(5)] == [outgoing] * 5
+    assert holdings.compared == 1
+    holdings.held = [row]  # of another study, say
+    assert found(remembered) is outgoing
+    assert holdings.compared == 2
 
 
 def test_a_file_that_was_opened_after_its_proof_began_is_not_trusted_yet(store, descriptor):

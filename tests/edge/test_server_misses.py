@@ -24,6 +24,7 @@ class FakeMisses:
     def __init__(self, store):
         self.store = store
         self.asked = []
+        self.bearers = []
         self.lock = threading.Lock()
         self.before = lambda: None
 
@@ -34,7 +35,8 @@ class FakeMisses:
             if not self.store.of_study("1.2.1"):
                 hold(self.store, pointer(), 3)
 
-    def frames(self, study, series, sop, numbers):
+    def frames(self, study, series, sop, numbers, *, bearer):
+        self.bearers.append(bearer)
         self._fetch("frames", study, series, sop, list(numbers))
         row = self.store.of_study(study)[0]
         found = [self.store.frame(row, (sop, number)) for number in numbers]
@@ -42,11 +44,13 @@ class FakeMisses:
             raise StudyNotFoundError("frame: the archive does not hold it")
         return found
 
-    def metadata(self, study, series):
+    def metadata(self, study, series, *, bearer):
+        self.bearers.append(bearer)
         self._fetch("metadata", study, series)
         return gzip.compress(dicom_json(pointer(), 3))
 
-    def study(self, study):
+    def study(self, study, *, bearer):
+        self.bearers.append(bearer)
         self._fetch("study", study)
         if study != "1.2.1":
             raise StudyNotFoundError("study: the archive does not hold it")
@@ -65,6 +69,13 @@ def get(serve_store, misses):
     client = Client(serve_store(misses=misses).port)
     yield client
     client.close()
+
+
+def test_the_archive_can_be_asked_with_the_token_that_the_reader_sent(get, misses):
+    get(FRAME, accept=ALL, authorization="Bearer of-the-reader")
+    get("/dicom-web/studies/1.2.9/metadata", authorization="Bearer of-another")
+    get("/dicom-web/studies/1.2.8/series/1.2.8.1/metadata")
+    assert misses.bearers == ["of-the-reader", "of-another", ""]
 
 
 def test_a_frame_that_is_not_held_is_fetched_and_then_held(get, misses):

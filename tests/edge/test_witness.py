@@ -101,12 +101,36 @@ def test_each_series_that_is_proven_is_recorded(run, origin, records):
     run(plan(origin.hold(pointer(1), 3), origin.hold(pointer(2), 2), pointer(3)))
     told = [(one.study, one.kind, dict(one.detail), one.assignment) for one in records.kept]
     sizes = [detail.pop("bytes") for _, _, detail, _ in told]
+    asked = [
+        tuple(detail.pop(name) for name in ("metadata_reads", "fetched_frames", "fetched_bytes"))
+        for _, _, detail, _ in told
+    ]
     assert told == [
         ("1.2.1", "warmed", {"rank": 0, "frames": 3, "frames_planned": 3, "modality": "CT"}, "A-7"),
         ("1.2.2", "warmed", {"rank": 1, "frames": 2, "frames_planned": 2, "modality": "CT"}, "A-7"),
     ]
     assert sizes == [sum(len(content(n)) for n in range(1, count + 1)) for count in (3, 2)]
+    assert asked == [(1, 3, sizes[0]), (1, 2, sizes[1])]
     assert {one.patient for one in records.kept} == {"c" * 40}
+
+
+def test_a_series_that_is_held_already_is_recorded_as_nothing_asked_for(run, origin, records):
+    series = origin.hold(pointer(1), 3)
+    run(plan(series))
+    run(plan(series, prefetch_id="p2"))
+    first, second = (dict(one.detail) for one in records.kept)
+    asked = ("metadata_reads", "fetched_frames", "fetched_bytes")
+    assert [second[name] for name in asked] == [0, 0, 0]
+    assert second["frames"] == first["frames"] == 3
+
+
+def test_a_prior_is_recorded_with_the_rule_that_spoke_most_for_it(run, origin, records):
+    prior = PlannedPrior(
+        study_instance_uid="1.2.2", rank=1, score=1.0, reasons=(), taken=True, rule="anatomy"
+    )
+    planned = plan(origin.hold(pointer(1), 1), origin.hold(pointer(2), 1))
+    run(planned.model_copy(update={"priors": (prior,)}))
+    assert [one.detail.get("rule") for one in records.kept] == [None, "anatomy"]
 
 
 def test_an_order_without_an_assignment_lets_nobody_in_and_is_recorded(

@@ -60,6 +60,45 @@ def test_json_csv_and_page_hold_the_same_figures(folder: Path) -> None:
     assert "<script" not in page
 
 
+def test_costs_are_in_every_form_by_a_table_of_ones_own(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "prices.toml"
+    table.write_text(
+        'source = "our contract"\nread_on = 2026-10-01\nper_1000_calls = 1000\nper_gb_moved = 0\n'
+    )
+    options = (folder, "--copy", "--by", "rank", "--prices", table)
+
+    document = json.loads(run(*options, "--format", "json").output)
+    rows = list(csv.DictReader(io.StringIO(run(*options, "--format", "csv").output)))
+    page = run(*options, "--format", "html").output
+    shown = run(*options).output
+
+    # two calls for metadata and four for frames each; the prior comes out of the cheaper tier
+    promotion = 5_000_000 / 2**30 * 0.099
+    assert [row["requests"] for row in document] == [6, 6]
+    assert [row["cost_requests_usd"] for row in document] == [6, 6]
+    assert [row["cost_promotions_usd"] for row in document] == [0, round(promotion, 6)]
+    assert [float(row["cost_usd"]) for row in rows] == [row["cost_usd"] for row in document]
+    assert {row["prices_source"] for row in rows} == {"our contract"}
+    assert "our contract, as of 2026-10-01" in page
+    assert "<td>6.00</td>" in page
+    assert "our contract, as of 2026-10-01" in shown
+    assert "6.00" in shown
+
+
+def test_the_page_says_from_when_to_when(folder: Path) -> None:
+    page = run(folder, "--copy", "--since", START.isoformat(), "--format", "html").output
+
+    assert f"From {START:%Y-%m-%d %H:%M:%SZ} to the end of the audit." in page
+
+
+def test_prices_that_are_none_are_a_misuse(folder: Path, tmp_path: Path) -> None:
+    for name, said in (("nowhere.toml", "--prices: not a readable"), ("empty", "--prices.source")):
+        (tmp_path / "empty").write_text("")
+        result = run(folder, "--copy", "--prices", tmp_path / name)
+        assert result.exit_code == 2
+        assert said in result.stderr
+
+
 def test_times_choose_what_counts(folder: Path) -> None:
     until = (START + timedelta(hours=1)).isoformat()
 

@@ -195,10 +195,10 @@ class Bench:
         assert len(found) == count
         return found
 
-    def native(self, method: str, path: str, body: bytes = b"") -> Any:
+    def native(self, method: str, path: str, body: bytes = b"", **headers: str) -> Any:
         """A signed request to the native API, for what a boto3 client would not send or show."""
         url = self.ahi.url + path
-        request = AWSRequest(method, url, data=body)
+        request = AWSRequest(method, url, data=body, headers=headers)
         SigV4Auth(OWNER, "medical-imaging", REGION).add_auth(request)
         return self.http.request(
             method, url, body=body, headers=dict(request.headers.items()), retries=False

@@ -14,7 +14,7 @@ from pydicom import dcmread
 
 from teleprefetch.local.healthimaging.accept import accepted
 from teleprefetch.local.healthimaging.wire import Request
-from tests.local.healthimaging_fixtures import DATASTORE, Bench, Slice, bench, bundled
+from tests.local.healthimaging_fixtures import Bench, Slice, bench, bundled
 
 SERIES = "/studies/1.2.3/series/1.2.3.1"
 INSTANCE = SERIES + "/instances/1.2.3.1.1"
@@ -273,12 +273,6 @@ def test_resources_healthimaging_has_not_are_refused_by_name(
     answer = archive.signed(path)
     assert answer.status == 404
     assert named in json.loads(answer.data)["message"]
-
-
-def test_storing_is_left_out_by_name(archive: Bench) -> None:
-    answer = archive.native("POST", f"/datastore/{DATASTORE}/studies")
-    assert answer.status == 501
-    assert "StoreDICOM" in json.loads(answer.data)["message"]
 
 
 def test_unknown_studies_series_and_instances_are_not_found(archive: Bench) -> None:

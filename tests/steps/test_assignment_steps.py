@@ -277,3 +277,26 @@ def test_a_status_that_cannot_be_read_is_recorded_and_never_raises(detail: Any) 
 
     assert not desk.release({"source": "aws.states", "detail": detail}).published
     assert len(desk.outcomes.standing) == 1
+
+
+def test_the_event_goes_from_the_worklist_to_the_prefetch_and_into_the_notice() -> None:
+    event = an_assigned_event() | {"id": "6a7e8feb-b491"}
+    assignment = admit(event)
+    executions, desk = MemoryExecutions(), Desk()
+
+    payload = {"assignment": assignment.model_dump(mode="json"), "task_token": "token"}
+    await_warm.run(payload, executions=executions)
+    desk.warmed(5, 5)
+    desk.release(event | payload | PROVEN)
+
+    [state] = executions.started.values()
+    assert state["request"]["event_id"] == "6a7e8feb-b491"
+    [(_, notice)] = desk.events.published
+    assert notice["event_id"] == "6a7e8feb-b491"
+    assert {run.event_id for run in desk.runs.known.values()} == {"6a7e8feb-b491"}
+
+
+def test_an_assignment_without_an_event_id_stands_for_it() -> None:
+    event = {name: value for name, value in an_assigned_event().items() if name != "id"}
+
+    assert admit(event).event_id == "a-1"

@@ -254,3 +254,30 @@ def test_a_refused_event_is_recorded_with_the_field_that_is_wrong() -> None:
 
     assert outcome.state == "refused"
     assert outcome.cause == "InvalidPayloadError: detail.jobId: missing, or not text"
+
+
+def test_each_prefetch_of_an_import_knows_the_event_and_so_does_its_record() -> None:
+    world = World(one=TODAY)
+    world.documents.objects["output", MANIFEST_KEY] = manifest("one")
+    event = a_job_event() | {"id": "6a7e8feb-b491"}
+
+    resolution = world.resolve(event)
+    [request] = world.requests(resolution).requests
+    runs = MemoryRuns()
+    started = {"next": 1, "remaining": 0, "started": 1, "already": 0}
+    state = event | {"resolution": resolution.model_dump(mode="json"), "started": started}
+    record_import.run(state, outcomes=MemoryOutcomes(), runs=runs, now=NOW)
+
+    assert request.event_id == "6a7e8feb-b491"
+    assert [run.event_id for run in runs.known.values()] == ["6a7e8feb-b491"]
+
+
+def test_an_import_without_an_event_of_its_own_stands_for_it() -> None:
+    world = World(one=TODAY)
+    world.documents.objects["output", MANIFEST_KEY] = manifest("one")
+    event = {name: value for name, value in a_job_event().items() if name != "id"}
+
+    resolution = world.resolve(event)
+    [request] = world.requests(resolution).requests
+
+    assert request.event_id == resolution.import_id

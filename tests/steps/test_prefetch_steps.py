@@ -276,3 +276,15 @@ def test_a_status_without_the_executions_input_is_refused(event: dict[str, Any])
         record_failure.run(
             event, outcomes=MemoryOutcomes(), runs=MemoryRuns(), tasks=MemoryTasks(), now=NOW
         )
+
+
+def test_the_event_is_in_the_plan_in_each_order_and_in_each_record() -> None:
+    world = World()
+    state = a_state(event_id="6a7e8feb-b491", reading_locations=["both"])
+
+    planned = world.plan(world.through("RankPriors", state))
+
+    assert world.documents.get(planned.plan, Plan).event_id == "6a7e8feb-b491"
+    assert [order.event_id for order in planned.orders] == ["6a7e8feb-b491"] * 2
+    assert {run.event_id for run in world.runs.known.values()} == {"6a7e8feb-b491"}
+    assert len(world.runs.known) == 3

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from teleprefetch.adapters.dicomweb_service import DicomwebService
+from teleprefetch.adapters.for_reader import ReadersOrigin
 from teleprefetch.adapters.http_reader import HttpAnswer
 from teleprefetch.adapters.retrying import RetryPolicy
 from teleprefetch.dicom import EXPLICIT_VR_LITTLE_ENDIAN, is_uid
@@ -33,6 +34,7 @@ from teleprefetch.model import (
     SeriesPointer,
     StudyRecord,
 )
+from teleprefetch.ports import Origin
 
 _SEARCHES_AT_ONCE: Final = 8
 Row = TypeVar("Row")
@@ -89,6 +91,11 @@ class DicomwebOrigin:
             StudyNotFoundError: the archive does not hold the frame.
         """
         return self._retries.call(lambda: self._frame(series, frame))
+
+    def in_the_name_of(self, bearer: str) -> Origin:
+        """The same archive, asked with a reader's bearer token."""
+        theirs = DicomwebOrigin(self._service.in_the_name_of(bearer), retries=self._retries)
+        return ReadersOrigin(theirs, frames=theirs)
 
     def close(self) -> None:
         """Close the connections."""

@@ -65,12 +65,22 @@ class DicomwebService:
             url: the address that `/studies` comes after.
             reader: the pool of connections.
             sign: adds what authorises the request of a URL to its headers.
-            frames: what frames are fetched by; the reader, if not given.
+            frames: what frames and metadata are fetched by; the reader, if not given.
         """
         self._url = url.rstrip("/")
         self._reader = reader
         self._frames = reader if frames is None else frames
         self._sign = sign or (lambda _, headers: headers)
+
+    def in_the_name_of(self, bearer: str) -> "DicomwebService":
+        """The same service over the same connections, asked with a bearer token (RFC 6750)."""
+        authorization = {"Authorization": f"Bearer {bearer}"}
+        return DicomwebService(
+            self._url,
+            self._reader,
+            sign=lambda _, headers: {**headers, **authorization},
+            frames=self._frames,
+        )
 
     def search_for_studies(self, **matching: str) -> tuple[StudyObject, ...]:
         """The studies that match the keywords, as loosely as the service matches (10.6.1.1).
@@ -100,7 +110,9 @@ class DicomwebService:
         """
         query = f"?imageSetId={image_set_id}" if image_set_id else ""
         path = f"/studies/{study_instance_uid}/series/{series_instance_uid}/metadata{query}"
-        return self._json(path, what="series metadata", max_bytes=_MAX_METADATA_BYTES).content
+        return self._json(
+            path, over=self._frames, what="series metadata", max_bytes=_MAX_METADATA_BYTES
+        ).content
 
     def retrieve_frame(
         self,
@@ -119,8 +131,14 @@ class DicomwebService:
         )
         url = self._url + path
         headers = self._sign(url, {"Accept": _FRAME})
-        request = HttpRequest(url=url, headers=headers, max_bytes=_MAX_FRAME_BYTES, what="frame")
+        request = HttpRequest(
+            url=url, headers=headers, max_bytes=_MAX_FRAME_BYTES, what="frame", is_paced=True
+        )
         return self._frames.fetch(request, refusal=by_status)
+
+    def make_ready(self, connections: int) -> None:
+        """Open so many connections for metadata and frames aside."""
+        self._frames.make_ready(self._url, connections)
 
     def close(self) -> None:
         """Close the connections."""
@@ -140,7 +158,7 @@ class DicomwebService:
             query = [*matching.items(), *(("includefield", field) for field in fields)]
             query += [("limit", str(_PAGE_ROWS)), ("offset", str(len(rows)))]
             url = f"{path}?{urlencode(query, quote_via=quote, safe='')}"
-            answer = self._json(url, what="search", max_bytes=_MAX_SEARCH_BYTES)
+            answer = self._json(url, over=self._reader, what="search", max_bytes=_MAX_SEARCH_BYTES)
             found = read(answer.content) if answer.status != _NO_CONTENT else {}
             known = len(rows)
             rows |= found
@@ -150,9 +168,11 @@ class DicomwebService:
                 return tuple(rows.values())
         raise CorruptPayloadError("search: more rows than any patient has")
 
-    def _json(self, path: str, *, what: str, max_bytes: int) -> HttpAnswer:
-        headers = {"Accept": DICOM_JSON, "Accept-Encoding": "gzip"}
-        answer = self._get(path, headers, what=what, max_bytes=max_bytes)
+    def _json(self, path: str, *, over: Fetcher, what: str, max_bytes: int) -> HttpAnswer:
+        url = self._url + path
+        headers = self._sign(url, {"Accept": DICOM_JSON, "Accept-Encoding": "gzip"})
+        request = HttpRequest(url=url, headers=headers, max_bytes=max_bytes, what=what)
+        answer = over.fetch(request, refusal=by_status)
         encoding = answer.headers.get("content-encoding", "identity").lower()
         if encoding == "gzip":
             content = unzipped(answer.content, max_bytes=max_bytes, what=what)
@@ -160,12 +180,6 @@ class DicomwebService:
         if encoding != "identity":
             raise CorruptPayloadError(f"{what}: Content-Encoding was not asked for")
         return answer
-
-    def _get(self, path: str, headers: Headers, *, what: str, max_bytes: int) -> HttpAnswer:
-        url = self._url + path
-        return self._reader.get(
-            url, headers=self._sign(url, headers), max_bytes=max_bytes, what=what
-        )
 
 
 def unzipped(content: bytes, *, max_bytes: int, what: str) -> bytes:

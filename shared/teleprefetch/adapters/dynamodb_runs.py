@@ -4,6 +4,7 @@
     RUN#<run_id>   RUN    each field that is known, instants to the microsecond; `kind_outcome`
 
     index               by                      then
+    by_event            event_id                at
     by_study            study_instance_uid      at
     by_accession        accession_key           at
     by_patient          patient_key             at
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 INDEXES: Final = {
+    "by_event": "event_id",
     "by_study": "study_instance_uid",
     "by_accession": "accession_key",
     "by_patient": "patient_key",

@@ -2,21 +2,21 @@
 
 Image sets are found by SearchImageSets and read by the native API, which allows twenty times as
 many frames a second as the store's DICOMweb (HealthImaging developer guide, "Endpoints and
-quotas"). Frames are asked for without boto3, whose call costs more than what it brings. Two things
-only DICOMweb has, and are asked of it: a study's issuer of the PatientID and its procedure codes,
-in one QIDO-RS search, and a series' metadata as DICOM JSON. SearchImageSets tells neither series
-descriptions nor how many instances a series has: those fields stay empty.
+quotas"). Metadata and frames are asked for without boto3, whose call costs more than a frame, and
+over the same connections: a new one is worth several round trips. Two things only DICOMweb has, and
+are asked of it: a study's issuer of the PatientID and its procedure codes, in one QIDO-RS search,
+and a series' metadata as DICOM JSON. SearchImageSets tells neither series descriptions nor how many
+instances a series has: those fields stay empty.
 """
 
 import logging
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from botocore.exceptions import IncompleteReadError
-
-from teleprefetch.adapters.dicomweb import checked_uid, newest_first
+from teleprefetch.adapters.dicomweb import DicomwebOrigin, checked_uid, newest_first
 from teleprefetch.adapters.dicomweb_service import DicomwebService, unzipped
+from teleprefetch.adapters.for_reader import ReadersOrigin
 from teleprefetch.adapters.healthimaging_errors import by_code, translated
 from teleprefetch.adapters.http_reader import Fetcher, HttpRequest
 from teleprefetch.adapters.retrying import RetryPolicy
@@ -25,7 +25,7 @@ from teleprefetch.domain.dicom_json import is_same_patient
 from teleprefetch.domain.frame_content import transfer_syntax_of_image_frame
 from teleprefetch.domain.image_set_metadata import SeriesFrames, read_image_set_metadata
 from teleprefetch.domain.image_set_search import ImageSetRow, read_rows, studies_of
-from teleprefetch.errors import CorruptPayloadError, InvalidPayloadError, StudyNotFoundError
+from teleprefetch.errors import InvalidPayloadError, StudyNotFoundError
 from teleprefetch.model import (
     Frame,
     FrameEntry,
@@ -34,19 +34,20 @@ from teleprefetch.model import (
     SeriesPointer,
     StudyRecord,
 )
+from teleprefetch.ports import Origin
 
 if TYPE_CHECKING:
-    from botocore.response import StreamingBody
     from mypy_boto3_medical_imaging.client import HealthImagingClient
     from mypy_boto3_medical_imaging.type_defs import SearchByAttributeValueTypeDef
 
 _ROWS_AT_A_TIME: Final = 50  # SearchImageSets' maximum
-_PIECE_BYTES: Final = 1024 * 1024
 _MAX_FRAME_BYTES: Final = 512 * 1024 * 1024
 # "Endpoints and quotas": a metadata document has at most 50 MB, which can be raised.
 _MAX_ZIPPED_BYTES: Final = 64 * 1024 * 1024
 _MAX_METADATA_BYTES: Final = 256 * 1024 * 1024
+_FOR_METADATA: Final = 4
 _GET_IMAGE_FRAME: Final = "GetImageFrame"
+_GET_METADATA: Final = "GetImageSetMetadata"
 _JSON: Final = {"Content-Type": "application/json"}
 
 _log = logging.getLogger(__name__)
@@ -69,10 +70,10 @@ class HealthImagingOrigin:
 
         Args:
             datastore_id: the data store.
-            client: one that does not retry by itself; where it asks, frames are asked for too.
+            client: one that does not retry by itself; where it asks, the rest is asked for too.
             dicomweb: the data store's DICOMweb service, which signs its requests.
-            frames: what frames are fetched by.
-            sign: signs the requests of frames.
+            frames: what frames and metadata are fetched by.
+            sign: signs those requests.
             retries: how reads are tried again.
         """
         self._datastore_id = datastore_id
@@ -115,22 +116,22 @@ class HealthImagingOrigin:
     def retrieve_series_metadata(self, series: SeriesPointer) -> SeriesMetadata:
         """The series' metadata and its frames, which are of the pointer's version.
 
-        DICOMweb knows no versions: `dicom_json` is of the latest one.
+        DICOMweb knows no versions: `dicom_json` is of the latest one. Both are asked for at once:
+        one after the other takes twice as long where round trips are what takes time.
 
         Raises:
             InvalidPayloadError: the pointer names no image set.
             StudyNotFoundError: the data store does not hold the image set, or the series in it.
         """
         image_set_id = _image_set_of(series)
-        read = self._retries.call(lambda: self._frames(series, image_set_id))
-        dicom_json = self._retries.call(
-            lambda: self._dicomweb.retrieve_series_metadata(
-                series.study_instance_uid, series.series_instance_uid, image_set_id=image_set_id
+        with ThreadPoolExecutor(1, thread_name_prefix="dicom-json") as beside:
+            dicom_json = beside.submit(
+                self._retries.call, lambda: self._dicom_json(series, image_set_id)
             )
-        )
+            read = self._retries.call(lambda: self._frames(series, image_set_id))
         return SeriesMetadata(
             series=series,
-            dicom_json=dicom_json,
+            dicom_json=dicom_json.result(),
             frames=read.frames,
             without_frames=read.without_frames,
         )
@@ -147,6 +148,28 @@ class HealthImagingOrigin:
             raise InvalidPayloadError("image_frame_id: missing")
         image_frame_id = frame.image_frame_id
         return self._retries.call(lambda: self._frame(image_set_id, image_frame_id))
+
+    def in_the_name_of(self, bearer: str) -> Origin:
+        """The same data store, asked with a reader's bearer token where it takes one.
+
+        Only its DICOMweb service does (developer guide, "OIDC authentication for DICOMweb APIs"):
+        frames and DICOM JSON come from there, what tells the frames' checksums as ever.
+        """
+        dicomweb = self._dicomweb.in_the_name_of(bearer)
+        theirs = HealthImagingOrigin(
+            self._datastore_id,
+            self._client,
+            dicomweb,
+            frames=self._fetcher,
+            sign=self._sign,
+            retries=self._retries,
+        )
+        return ReadersOrigin(theirs, frames=DicomwebOrigin(dicomweb, retries=self._retries))
+
+    def make_ready(self, connections: int) -> None:
+        """Open connections aside: so many for frames, and a few for metadata."""
+        self._fetcher.make_ready(self._native_url, connections)
+        self._dicomweb.make_ready(min(connections, _FOR_METADATA))
 
     def close(self) -> None:
         """Close the connections."""
@@ -169,14 +192,24 @@ class HealthImagingOrigin:
             )
         return proper
 
+    def _dicom_json(self, series: SeriesPointer, image_set_id: str) -> bytes:
+        return self._dicomweb.retrieve_series_metadata(
+            series.study_instance_uid, series.series_instance_uid, image_set_id=image_set_id
+        )
+
     def _frames(self, series: SeriesPointer, image_set_id: str) -> SeriesFrames:
-        with translated("GetImageSetMetadata"):
-            answer = self._client.get_image_set_metadata(
-                datastoreId=self._datastore_id,
-                imageSetId=image_set_id,
-                versionId=str(series.version_id),
-            )
-            zipped = _read(answer["imageSetMetadataBlob"], _MAX_ZIPPED_BYTES, "image set metadata")
+        url = (
+            f"{self._native_url}/datastore/{self._datastore_id}"
+            f"/imageSet/{image_set_id}/getImageSetMetadata?version={series.version_id}"
+        )
+        request = HttpRequest(
+            url=url,
+            headers=self._sign(url, {}, method="POST"),
+            body=b"",
+            what=_GET_METADATA,
+            max_bytes=_MAX_ZIPPED_BYTES,
+        )
+        zipped = self._fetcher.fetch(request, refusal=by_code).content
         document = unzipped(zipped, max_bytes=_MAX_METADATA_BYTES, what="image set metadata")
         read = read_image_set_metadata(document)
         if read.study_instance_uid != series.study_instance_uid:
@@ -198,6 +231,7 @@ class HealthImagingOrigin:
             body=body,
             what=_GET_IMAGE_FRAME,
             max_bytes=_MAX_FRAME_BYTES,
+            is_paced=True,
         )
         answer = self._fetcher.fetch(request, refusal=by_code)
         # The service leaves the content type out where the stored syntax is its own (.202).
@@ -220,19 +254,3 @@ def _image_set_of(series: SeriesPointer) -> str:
     if series.image_set_id is None:
         raise InvalidPayloadError("image_set_id: missing")
     return series.image_set_id
-
-
-def _read(body: "StreamingBody", max_bytes: int, what: str) -> bytes:
-    """A streamed body, which must be as long as announced."""
-    pieces: list[bytes] = []
-    left = max_bytes
-    with closing(body):
-        try:
-            while piece := body.read(_PIECE_BYTES):
-                pieces.append(piece)
-                left -= len(piece)
-                if left < 0:
-                    raise CorruptPayloadError(f"{what}: too long")
-        except IncompleteReadError as error:
-            raise CorruptPayloadError(f"{what}: shorter than announced") from error
-    return b"".join(pieces)

@@ -42,7 +42,8 @@ _ERRORS_BY_STATUS: Final[Mapping[int, type[PrefetchError]]] = {
 class HttpRequest:
     """A GET, or a POST of `body`; the address and the headers are never repeated in an error.
 
-    `what` is the thing that is read, for errors, and `max_bytes` the longest body to take.
+    `what` is the thing that is read, for errors, and `max_bytes` the longest body to take. A frame
+    `is_paced`: how long it takes says how many are worth asking for at once.
     """
 
     url: str
@@ -50,6 +51,7 @@ class HttpRequest:
     max_bytes: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    is_paced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Fetcher(Protocol):
                 connection, a reset or a time-out; CorruptPayloadError for a body shorter than
                 announced, or too long.
         """
+
+    def make_ready(self, url: str, connections: int) -> None:
+        """Open so many connections to an address aside, if that saves the next requests time."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -126,11 +131,6 @@ class HttpReader:
             timeout=urllib3.Timeout(connect=connect_timeout_s, read=read_timeout_s),
         )
 
-    def get(self, url: str, *, headers: Mapping[str, str], max_bytes: int, what: str) -> HttpAnswer:
-        """The answer to a GET; raises as `fetch` does, by the status alone."""
-        request = HttpRequest(url=url, headers=headers, max_bytes=max_bytes, what=what)
-        return self.fetch(request, refusal=by_status)
-
     def fetch(self, request: HttpRequest, *, refusal: Refusal) -> HttpAnswer:
         """As `Fetcher.fetch`."""
         what = request.what
@@ -148,6 +148,9 @@ class HttpReader:
             if isinstance(error.__cause__, IncompleteRead):
                 raise CorruptPayloadError(f"{what}: body shorter than announced") from error
             raise OriginUnavailableError(f"{what}: {type(error).__name__}") from error
+
+    def make_ready(self, url: str, connections: int) -> None:
+        """Nothing: functions and tools ask for little, and open connections as they need them."""
 
     def close(self) -> None:
         """Close the connections."""

@@ -14,6 +14,7 @@ from teleprefetch.adapters.healthimaging_errors import SIGNING_NAME
 from teleprefetch.adapters.http_reader import Fetcher, HttpReader
 from teleprefetch.adapters.retrying import RetryPolicy
 from teleprefetch.adapters.signing import Signer
+from teleprefetch.errors import AccessDeniedError
 from teleprefetch.ports import Origin
 from teleprefetch.settings import DicomwebOrigin as DicomwebSettings
 from teleprefetch.settings import HealthImagingOrigin as HealthImagingSettings
@@ -51,6 +52,19 @@ class Origins(Mapping[str, Origin]):
         self._lock = Lock()
 
     def __getitem__(self, origin_id: str) -> Origin:
+        return self._open(origin_id)
+
+    def make_ready(self, connections: int) -> None:
+        """Open each archive, and soon so many connections to each data store of HealthImaging.
+
+        DICOMweb archives are near as a rule, and some serve as many clients as they have threads.
+        """
+        for origin_id in self._settings:
+            origin = self._open(origin_id)
+            if isinstance(origin, HealthImagingOrigin):
+                origin.make_ready(connections)
+
+    def _open(self, origin_id: str) -> HealthImagingOrigin | DicomwebOrigin:
         settings = self._settings[origin_id]
         with self._lock:
             if origin_id not in self._opened:
@@ -62,6 +76,18 @@ class Origins(Mapping[str, Origin]):
                     open_fetcher=self._open_fetcher,
                 )
             return self._opened[origin_id]
+
+    def as_reader(self, origin_id: str, bearer: str) -> Origin | None:
+        """An archive, asked with a reader's bearer token; None if the node asks in its own name.
+
+        Raises:
+            AccessDeniedError: it is asked in readers' names, and there is no token.
+        """
+        if self._settings[origin_id].misses_as == "node":
+            return None
+        if not bearer:
+            raise AccessDeniedError("bearer token: missing, and the archive is asked with it")
+        return self._open(origin_id).in_the_name_of(bearer)
 
     def __contains__(self, origin_id: object) -> bool:
         return origin_id in self._settings
@@ -121,7 +147,7 @@ def open_origin(
     session = boto3.Session(region_name=settings.region)
     client = session.client(SIGNING_NAME, config=_client_config(connections))
     sign = Signer(session.get_credentials, service=SIGNING_NAME, region=settings.region)
-    dicomweb = DicomwebService(_dicomweb_url(origin_id, settings), reader, sign=sign)
+    dicomweb = DicomwebService(_dicomweb_url(origin_id, settings), reader, sign=sign, frames=frames)
     return HealthImagingOrigin(
         origin_id, client, dicomweb, frames=frames, sign=sign, retries=retries
     )

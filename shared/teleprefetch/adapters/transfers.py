@@ -3,19 +3,25 @@
 What a network does is kept by others: connections, TLS, proxies by the environment, time-outs. One
 easy handle for each thread that fetches, each with its own connection: libcurl works while other
 threads do, whereas a multi handle, measured, gives all the work to its one thread. HTTP/1.1, since
-the windows of many connections fill a long link sooner than that of one of HTTP/2.
+the windows of many connections fill a long link sooner than that of one of HTTP/2. On such a link a
+connection costs as many round trips as a frame, so that they can be opened before they are needed.
 
 Only the node imports this: no function needs frames, and pycurl is not in their layer.
 """
 
+import logging
 import math
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pycurl
 
@@ -26,6 +32,10 @@ _BUFFER_BYTES: Final = 256 * 1024
 _KEPT_S: Final = 600  # between one order and the next; one that was closed meanwhile is replaced
 _WORTH_READING_BYTES: Final = 64 * 1024
 _WHOLE: Final = frozenset({200, 204})
+_OPENED_IN_S: Final = 10
+# Servers close what was idle for a minute, or for a few (Elastic Load Balancing: 60 s by default).
+_SURELY_OPEN_S: Final = 30.0
+_LOG: Final = logging.getLogger(__name__)
 # Who may say which authorities to trust: botocore's variable first, then those of others.
 _CA_VARIABLES: Final = ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
@@ -40,16 +50,21 @@ class Transfers:
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 15.0,
         answer_timeout_s: float = 120.0,
+        first_byte: Callable[[str, float], None] = lambda _authority, _seconds: None,
     ) -> None:
         """Make ready; nothing connects yet.
 
         Args:
-            connections: how many are kept open; more are opened at need, and closed after use.
+            connections: how many are kept open to each authority; more are opened at need, and
+                closed after use.
             connect_timeout_s: the longest wait for a connection.
             read_timeout_s: the longest silence of the other side, in whole seconds from one up.
             answer_timeout_s: the longest time for a whole answer, however steadily it drips.
+            first_byte: is told of each frame whom it was asked of, and in how many seconds after
+                the request its first byte came.
         """
         self._connections = connections
+        self._first_byte = first_byte
         self._options: Mapping[int, int | str] = {
             pycurl.NOSIGNAL: 1,
             pycurl.NOPROGRESS: 1,
@@ -66,37 +81,69 @@ class Transfers:
             pycurl.LOW_SPEED_TIME: math.ceil(read_timeout_s),
             **_authorities(os.environ),
         }
-        self._idle: list[_Handle] = []
+        self._idle: defaultdict[str, list[_Handle]] = defaultdict(list)
         self._is_closed = False
 
     def fetch(self, request: HttpRequest, *, refusal: Refusal) -> HttpAnswer:
         """As `Fetcher.fetch`."""
-        with self._handle() as handle:
+        authority = urlsplit(request.url).netloc
+        with self._handle(authority) as handle:
             answer = handle.send(request)
+            if request.is_paced:
+                self._first_byte(authority, handle.first_byte_s)
         if answer.status not in _WHOLE:
             raise refusal(answer, request.what)
         return answer
 
+    def make_ready(self, url: str, connections: int) -> None:
+        """Have so many connections open for what is asked next; returns at once.
+
+        Each is opened, if it was not used of late, by a HEAD of the address: safe (RFC 9110 9.2.1),
+        and whatever its answer is, the connection stays. What fails here fails again, and is told,
+        when something is asked.
+        """
+        idle = self._idle[urlsplit(url).netloc]
+        fresh_s = time.monotonic() - _SURELY_OPEN_S
+        missing = connections - sum(handle.used_s > fresh_s for handle in list(idle))
+        for _ in range(min(missing, self._connections)):
+            threading.Thread(target=self._open, args=(url,), name="connecting", daemon=True).start()
+
     def close(self) -> None:
         """Close the connections; those in use, as soon as they are not any more."""
         self._is_closed = True
-        while self._idle:
-            self._idle.pop().close()
+        for idle in list(self._idle.values()):
+            while idle:
+                idle.pop().close()
+
+    def _open(self, url: str) -> None:
+        authority = urlsplit(url).netloc
+        try:
+            handle = self._idle[authority].pop(0)  # the one that was used least recently
+        except IndexError:
+            handle = _Handle(self._options)
+        if handle.opens(url):
+            self._keep(authority, handle)
+        else:
+            handle.close()
 
     @contextmanager
-    def _handle(self) -> Iterator["_Handle"]:
+    def _handle(self, authority: str) -> Iterator["_Handle"]:
         """A handle of our own, the one used last if there is one: its connection is the warmest."""
         try:
-            handle = self._idle.pop()
+            handle = self._idle[authority].pop()
         except IndexError:
             handle = _Handle(self._options)
         try:
             yield handle
         finally:
-            if self._is_closed or len(self._idle) >= self._connections:
-                handle.close()
-            else:
-                self._idle.append(handle)
+            self._keep(authority, handle)
+
+    def _keep(self, authority: str, handle: "_Handle") -> None:
+        idle = self._idle[authority]
+        if self._is_closed or len(idle) >= self._connections:
+            handle.close()
+        else:
+            idle.append(handle)
 
 
 class _Handle:
@@ -104,8 +151,35 @@ class _Handle:
 
     def __init__(self, options: Mapping[int, int | str]) -> None:
         self._curl = pycurl.Curl()
+        self._options = options
+        self.used_s = 0.0
         for option, value in options.items():
             self._curl.setopt(option, value)
+
+    @property
+    def first_byte_s(self) -> float:
+        """In how many seconds after the last request its answer began."""
+        return float(
+            self._curl.getinfo(pycurl.STARTTRANSFER_TIME)
+            - self._curl.getinfo(pycurl.PRETRANSFER_TIME)
+        )
+
+    def opens(self, url: str) -> bool:
+        """Open the connection to an address; whether that went well."""
+        curl = self._curl
+        curl.setopt(pycurl.URL, url)
+        curl.unsetopt(pycurl.HTTPHEADER)  # the last request's are on it, with what authorised it
+        curl.setopt(pycurl.NOBODY, 1)
+        curl.setopt(pycurl.TIMEOUT, _OPENED_IN_S)
+        try:
+            curl.perform()
+        except pycurl.error as error:
+            _LOG.debug("a connection was not opened: libcurl's error %s", error.args[0])
+            return False
+        curl.setopt(pycurl.HTTPGET, 1)
+        curl.setopt(pycurl.TIMEOUT_MS, self._options[pycurl.TIMEOUT_MS])
+        self.used_s = time.monotonic()
+        return True
 
     def send(self, request: HttpRequest) -> HttpAnswer:
         """The answer, whatever its status; raises as `Fetcher.fetch` does."""
@@ -124,6 +198,7 @@ class _Handle:
         except pycurl.error as error:
             if not body.is_refused:
                 raise _ours(int(error.args[0]), body, request.what) from error
+        self.used_s = time.monotonic()
         return HttpAnswer(_status_in(lines), _headers_in(lines), body.getvalue())
 
     def close(self) -> None:
@@ -156,6 +231,8 @@ class _Body(BytesIO):
 def _sent(request: HttpRequest) -> Iterator[tuple[str, str]]:
     yield from request.headers.items()
     yield "Expect", ""  # no waiting for a 100 Continue
+    if request.body is not None and "Content-Type" not in request.headers:
+        yield "Content-Type", ""  # libcurl's own would be that of a form
 
 
 def _ours(code: int, body: _Body, what: str) -> CorruptPayloadError | OriginUnavailableError:

@@ -1,7 +1,9 @@
 """Runs a node by the environment: `python -m teleprefetch.edge`."""
 
 import logging
+import os
 import sys
+from functools import partial
 from typing import Final
 
 import boto3
@@ -16,8 +18,10 @@ from teleprefetch.adapters.sqs import SqsOrders
 from teleprefetch.adapters.step_functions import StepFunctionsTasks
 from teleprefetch.adapters.transfers import Transfers
 from teleprefetch.edge.archives.allocating import look_for_garbage_less_often
+from teleprefetch.edge.archives.pacing import Pace
 from teleprefetch.edge.node import Node
 from teleprefetch.edge.starting import begin
+from teleprefetch.edge.watching.tracing import open_tracing
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
 
 _LOG: Final = logging.getLogger("teleprefetch.edge")
@@ -35,19 +39,21 @@ def main() -> None:
         NodeUnavailableError: the store cannot be opened.
     """
     settings, ended = begin()
+    pace = Pace(most=settings.fetch_concurrency)
     origins, reading_origins = (
         open_origins(
             settings.origins,
             connections=settings.fetch_concurrency,
             retries=NO_RETRIES,
-            open_fetcher=Transfers,
+            open_fetcher=fetcher,
         )
-        for _ in ("warming", "reading")
+        for fetcher in (partial(Transfers, first_byte=pace.first_byte), Transfers)
     )
     node = Node(
         settings,
         origins=origins,
         reading_origins=reading_origins,
+        as_reader=reading_origins.as_reader,
         orders=SqsOrders(boto3.client("sqs"), settings.queue_url, settings.visibility_s),
         tasks=StepFunctionsTasks(boto3.client("stepfunctions")),
         progress=DynamoProgress(
@@ -57,6 +63,9 @@ def main() -> None:
         quota_ledger=DynamoQuotaLedger(
             boto3.client("dynamodb", config=_LEDGER_CONFIG), settings.table_name
         ),
+        pace=pace,
+        make_ready=origins.make_ready,
+        tracing=open_tracing(os.environ, node=settings.node),
     )
     look_for_garbage_less_often()
     node.start()

@@ -3,17 +3,21 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Final
 
-from teleprefetch.edge.access.opening import Access, lane_of, open_readings, tell_audit
+from teleprefetch.edge.access.opening import Access, lane_of, open_readings
 from teleprefetch.edge.archives.fetching import FetchPool
+from teleprefetch.edge.archives.names import AsReader
 from teleprefetch.edge.archives.pacing import Pace
 from teleprefetch.edge.archives.reading import READER_RETRIES, ReadThrough
 from teleprefetch.edge.archives.retrieving import Retriever
 from teleprefetch.edge.archives.shared_quotas import SharedQuotas
-from teleprefetch.edge.audit.opening import Audit
+from teleprefetch.edge.archives.traced import TracedReads
+from teleprefetch.edge.audit.opening import Audit, audit_path
 from teleprefetch.edge.serving import Serving, now, open_store, recent_orders_path
 from teleprefetch.edge.siblings import Siblings
 from teleprefetch.edge.warming.costs import Costs
@@ -21,7 +25,11 @@ from teleprefetch.edge.warming.warmer import Warmer
 from teleprefetch.edge.warming.witness import Witness
 from teleprefetch.edge.warming.worker import Worker
 from teleprefetch.edge.watching.board import Board, Figure
+from teleprefetch.edge.watching.emf import MetricsLog
+from teleprefetch.edge.watching.lanes import WARMING, tell_audit
+from teleprefetch.edge.watching.measures import Measures, Sources
 from teleprefetch.edge.watching.recent import RecentOrders
+from teleprefetch.edge.watching.tracing import Tracing
 from teleprefetch.ports import Clock, Documents, Orders, Origin, Progress, QuotaLedger, Tasks
 from teleprefetch.settings import NodeSettings
 
@@ -45,6 +53,11 @@ class Node:
             None uses `origins`.
         quota_ledger: what all nodes share of the archives' quotas; each call of an origin is then
             one attempt, and the node tries again. None neither limits nor tries again.
+        pace: finds out how much to ask for at once; one of its own, if not given.
+        as_reader: gives archives that are asked in readers' names.
+        make_ready: opens so many connections to the archives aside.
+        tracing: takes down how orders are carried out and what readers wait for; closed with the
+            node.
 
     Raises:
         InvalidPayloadError: a setting cannot be used; the message names it.
@@ -64,14 +77,20 @@ class Node:
         clock: Clock = now,
         reading_origins: Mapping[str, Origin] | None = None,
         quota_ledger: QuotaLedger | None = None,
+        pace: Pace | None = None,
+        as_reader: AsReader = lambda _origin_id, _bearer: None,
+        make_ready: Callable[[int], None] = lambda _connections: None,
+        tracing: Tracing | None = None,
     ) -> None:
+        pace = pace or Pace(most=settings.fetch_concurrency)
         with ExitStack() as opening:
+            if tracing:
+                opening.callback(tracing.close)
             self.store = open_store(settings)
             opening.callback(self.store.close)
             self._board = Board(settings.server_processes)
             opening.callback(self._board.close)
             self._quotas = self._shared_quotas(settings, quota_ledger)
-            pace = Pace(most=settings.fetch_concurrency)
             self._pool = FetchPool(
                 settings.fetch_concurrency,
                 limit=lambda: pace.limit,
@@ -87,18 +106,18 @@ class Node:
             readings = open_readings(settings)  # its own connection: no answer waits for a commit
             opening.callback(readings.close)
             retriever = Retriever(self.store, verify_pixels=settings.verify_pixels, pace=pace)
+            reads = ReadThrough(
+                self.store,
+                pool=self._pool,
+                retriever=retriever,
+                origins=self._for_readers(origins if reading_origins is None else reading_origins),
+                as_reader=partial(self._asked_as_reader, as_reader),
+            )
             self._serving = Serving(
                 settings,
                 store=self.store,
                 board=self._board,
-                misses=ReadThrough(
-                    self.store,
-                    pool=self._pool,
-                    retriever=retriever,
-                    origins=self._for_readers(
-                        origins if reading_origins is None else reading_origins
-                    ),
-                ),
+                misses=TracedReads(reads, tracing) if tracing else reads,
                 doorway=access.doorway,
                 clock=clock,
             )
@@ -122,6 +141,8 @@ class Node:
             )
             if quota_ledger
             else None,
+            tracing=tracing,
+            make_ready=lambda: make_ready(pace.limit),
             monotonic_s=time.monotonic,
         )
         self._worker = Worker(
@@ -136,6 +157,7 @@ class Node:
             visibility_s=settings.visibility_s,
             witness=witness,
         )
+        self._metrics = self._metrics_log(settings, clock)
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="readiness")
 
@@ -153,6 +175,8 @@ class Node:
         self._serving.start()
         self._siblings.start()
         self._watcher.start()
+        if self._metrics:
+            self._metrics.start()
 
     def stop(self) -> None:
         """Give back what is under way, publish what came, and end; a second time does nothing."""
@@ -160,6 +184,8 @@ class Node:
             return
         self._ended.set()
         self._watcher.join()
+        if self._metrics:
+            self._metrics.close()
         self._board.put(Figure.READY, 0)
         self._worker.stop()
         if self._quotas:
@@ -183,8 +209,36 @@ class Node:
             count=self.store.counters.add,
         )
 
+    def _metrics_log(self, settings: NodeSettings, clock: Clock) -> MetricsLog | None:
+        if not settings.metrics_namespace:
+            return None
+        quotas = self._quotas
+        sources = Sources(
+            board=self._board,
+            used_bytes=self.store.used_bytes,
+            limit_bytes=settings.store_bytes,
+            folders=(Path(settings.store_path), audit_path(settings)),
+            quota_share=quotas.gate.used_share if quotas else lambda _seconds: 0.0,
+            orders_taken=lambda: self._worker.taken,
+            orders_waiting=lambda: self._worker.waiting,
+            fetches_waiting=lambda: sum(self._pool.queued().values()),
+        )
+        return MetricsLog(
+            Measures(sources).take,
+            namespace=settings.metrics_namespace,
+            node=settings.node,
+            clock=clock,
+            at_thread_end=self.store.close_thread,
+        )
+
     def _for_readers(self, origins: Mapping[str, Origin]) -> Mapping[str, Origin]:
         return self._quotas.for_readers(origins, READER_RETRIES) if self._quotas else origins
+
+    def _asked_as_reader(self, as_reader: AsReader, origin_id: str, bearer: str) -> Origin | None:
+        origin = as_reader(origin_id, bearer)
+        if origin is None or self._quotas is None:
+            return origin
+        return self._quotas.for_reader(origin_id, origin, READER_RETRIES)
 
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_S):
@@ -192,4 +246,6 @@ class Node:
 
     def _tell_readiness(self) -> None:
         self._board.put(Figure.READY, int(self._worker.is_running))
-        tell_audit(self._board, self._audit, Figure.WORKER_AUDIT_FAILING)
+        tell_audit(self._board, self._audit, WARMING)
+        throttled = self.store.counters.snapshot()["throttled_reads"]
+        self._board.put(Figure.READS_THROTTLED, throttled)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from teleprefetch.assignment import Assignment, StudyAssigned, prefetch_id_of_assignment
+from teleprefetch.domain.correlation import event_id_of
 from teleprefetch.model import AssignedTo, Instant
 from teleprefetch.ports import Assignments, Runs
 from teleprefetch.run_records import Run, notice_run_id
@@ -49,6 +50,7 @@ def run(
         assigned_to=assigned.assigned_to,
         wait_s=max(0, int((deadline_at - now).total_seconds()) - RELEASE_MARGIN_S),
         is_first=True,
+        event_id=event_id_of(event) or assigned.assignment_id,
     )
     execution_id = str(payload.get("execution_id", ""))
     holder = assignments.admit(assignment, execution_id=execution_id)
@@ -80,6 +82,7 @@ def _waiting(assignment: Assignment, execution_id: str, *, now: datetime) -> Run
         assignment_id=assignment.assignment_id,
         deadline_at=assignment.deadline_at,
         execution_arn=execution_id,
+        event_id=assignment.event_id,
     )
 
 

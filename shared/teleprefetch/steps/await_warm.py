@@ -41,4 +41,5 @@ def prefetch_of(assignment: Assignment, *, waiter: str) -> PrefetchRequest:
         assignment_id=assignment.assignment_id,
         assigned_to=assignment.assigned_to,
         deadline_at=assignment.deadline_at,
+        event_id=assignment.event_id,
     )

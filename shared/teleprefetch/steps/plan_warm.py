@@ -39,6 +39,7 @@ class NodeOrder(Value):
     due_at: Instant | None
     waiter: str
     reading: Assigned | None
+    event_id: Slug | None
 
 
 class Planned(Value):
@@ -87,6 +88,7 @@ def run(
         rules=rules,
     )
     plan = _requiring(plan, gate.required_priors(request.priority))
+    plan = plan.model_copy(update={"event_id": request.event_id})
     pointer = documents.put(plan_key(request.prefetch_id), plan)
     node_of = _nodes(request, routing, drained=nodes.drained())
     order = NodeOrder(
@@ -99,6 +101,7 @@ def run(
         due_at=request.deadline_at,
         waiter=request.waiter if plan.required else "",
         reading=_reading(request, current, ends_at=now + timedelta(days=reading_days)),
+        event_id=request.event_id,
     )
     orders = tuple(
         order.model_copy(update={"node": node, "queue_url": routing.nodes[node]})
@@ -173,6 +176,7 @@ def _records(
         "reader": reader_of(request.assigned_to),
         "priority": request.priority,
         "assignment_id": request.assignment_id,
+        "event_id": request.event_id,
         **_lookups(current, lookup_keys),
     }
     yield Run(

@@ -43,7 +43,7 @@ def run(
         outcome = outcomes.record(
             Outcome(subject=import_id_of(state), state="failed", recorded_at=now, cause=cause)
         )
-        runs.record(_of_execution(import_run(outcome, state.get("detail")), detail))
+        runs.record(_of_execution(import_run(outcome, state), detail))
         return outcome
     request = PrefetchRequest.parse(state["request"], at="detail.input.request")
     outcome = outcomes.record(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from teleprefetch.domain.causes import cause_of
+from teleprefetch.domain.correlation import event_id_of
 from teleprefetch.domain.import_events import import_id_of
 from teleprefetch.ports import Outcomes, Runs
 from teleprefetch.prefetch import ImportResolution, Outcome, OutcomeState
@@ -23,12 +24,13 @@ def run(state: Mapping[str, Any], *, outcomes: Outcomes, runs: Runs, now: dateti
         now: the time of the record.
     """
     outcome = outcomes.record(_outcome_of(state, now=now))
-    runs.record(import_run(outcome, state.get("detail")))
+    runs.record(import_run(outcome, state))
     return outcome
 
 
-def import_run(outcome: Outcome, detail: object) -> Run:
+def import_run(outcome: Outcome, event: Mapping[str, Any]) -> Run:
     """The run of an import, from its outcome and what can be read of its event."""
+    detail = event.get("detail")
     datastore_id = detail.get("datastoreId") if isinstance(detail, Mapping) else None
     known = {"origin_id": datastore_id} if _is_origin_id(datastore_id) else {}
     return Run(
@@ -39,6 +41,7 @@ def import_run(outcome: Outcome, detail: object) -> Run:
         ended_at=outcome.recorded_at,
         cause=outcome.cause,
         counts=outcome.counts,
+        event_id=event_id_of(event) or outcome.subject,
         **known,
     )
 

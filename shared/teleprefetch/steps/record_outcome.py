@@ -63,6 +63,7 @@ def prefetch_run(request: PrefetchRequest, outcome: Outcome, *, now: datetime) -
         reading_location=request.reading_locations[0],
         priority=request.priority,
         assignment_id=request.assignment_id,
+        event_id=request.event_id,
         counts=outcome.counts,
         # nothing to add leaves what planning said, such as that a lookup key was refused
         **({"cause": outcome.cause} if outcome.cause else {}),
@@ -89,6 +90,7 @@ def _record(
                 cause=cause_of(node.error.model_dump(by_alias=True)) if node.error else "",
                 of=request.prefetch_id,
                 node=node.node,
+                event_id=request.event_id,
                 counts=_counts_of([node]),
             )
         )

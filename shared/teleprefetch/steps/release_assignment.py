@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from teleprefetch.assignment import AssignmentAddress, LateWarm, Notice, prefetch_id_of_assignment
 from teleprefetch.domain.causes import cause_of
+from teleprefetch.domain.correlation import event_id_of
 from teleprefetch.domain.import_events import import_id_of
 from teleprefetch.domain.viewer_links import with_links
 from teleprefetch.domain.warmth import Proof, prove
@@ -84,6 +85,7 @@ def run(given: Mapping[str, Any], *, desk: Desk, gate: Gate, now: datetime) -> R
         current=proof.current,
         priors=proof.priors[:LISTED_PRIORS],
         priors_not_listed=len(proof.priors[LISTED_PRIORS:]),
+        event_id=event_id_of(state) or assignment_id,
     )
     released = _publish(with_links(notice, desk.viewer_url), desk=desk, now=now)
     _record(assignment_id, desk=desk, now=now)
@@ -124,6 +126,7 @@ def announce_late_warm(assignment_id: str, prefetch_id: str, *, desk: Desk, now:
         released_at=notice.released_at,
         studies=1 + sum(prior.warm == "warm" for prior in proof.priors),
         link=notice.link,
+        event_id=notice.event_id,
     )
     try:
         desk.events.publish(LATE_WARM, late.model_dump(mode="json"))
@@ -146,6 +149,7 @@ def _record(
         "study_instance_uid": notice.study_instance_uid,
         "reading_location": notice.reading_location,
         "deadline_at": notice.deadline_at,
+        "event_id": notice.event_id,
         "warm_at": warm_at,
     }
     desk.runs.record(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from teleprefetch.domain.correlation import event_id_of
 from teleprefetch.domain.import_events import ImportEvent, read_import_event
 from teleprefetch.domain.import_manifest import ImportManifest, read_manifest
 from teleprefetch.errors import (
@@ -47,8 +48,9 @@ def run(
     uids, missing = _study_uids(manifest.image_set_ids, image_sets[imported.origin_id])
     studies = _studies_of(uids, origins[imported.origin_id])
     recent = [study for study in studies if _is_recent(study, historical_after_days, now)]
+    event_id = event_id_of(event) or imported.import_id
     requests = ImportedStudies(
-        requests=tuple(_request(imported, study, import_locations) for study in recent)
+        requests=tuple(_request(imported, study, import_locations, event_id) for study in recent)
     )
     return ImportResolution(
         import_id=imported.import_id,
@@ -107,7 +109,7 @@ def _is_recent(study: StudyRecord, historical_after_days: int, now: datetime) ->
 
 
 def _request(
-    imported: ImportEvent, study: StudyRecord, import_locations: tuple[str, ...]
+    imported: ImportEvent, study: StudyRecord, import_locations: tuple[str, ...], event_id: str
 ) -> PrefetchRequest:
     return PrefetchRequest(
         prefetch_id=prefetch_id_of(
@@ -120,6 +122,7 @@ def _request(
         reading_locations=import_locations,
         cause="import",
         of=imported.import_id,
+        event_id=event_id,
     )
 
 

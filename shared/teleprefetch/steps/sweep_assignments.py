@@ -50,6 +50,11 @@ def run(*, desk: Desk, gate: Gate, histories: Histories, now: datetime) -> Swept
     return Swept(overdue=overdue, published=published)
 
 
+def late(*, desk: Desk, histories: Histories, now: datetime) -> int:
+    """How many notices `run` would look at now: past their deadline, or behind a failure."""
+    return sum(1 for _ in (*_overdue(desk, now=now), *_failed(desk, histories, now=now)))
+
+
 def _overdue(desk: Desk, *, now: datetime) -> Iterator[dict[str, Any]]:
     """The state of each that waits by its record, as it would be at the deadline."""
     waiting = desk.runs.find(RunFilter(kind="notice", outcome="waiting"), limit=MOST)
@@ -69,7 +74,8 @@ def _state_of(waiting: Run, deadline_at: datetime) -> dict[str, Any]:
         "priority": waiting.priority,
         "deadline_at": deadline_at.isoformat(),
     }
-    return {"detail": detail, "error": {"Error": "States.Timeout", "Cause": ""}}
+    failure = {"Error": "States.Timeout", "Cause": ""}
+    return {"id": waiting.event_id, "detail": detail, "error": failure}
 
 
 def _failed(desk: Desk, histories: Histories, *, now: datetime) -> Iterator[dict[str, Any]]:

@@ -1,53 +1,88 @@
-"""Function `SweepImports`: import jobs whose event was lost are started as if it had come.
+"""Function `SweepImports`: imports whose event was lost are started as if it had come.
 
 HealthImaging's events may be lost: the EventBridge reference calls their delivery best effort.
+Import jobs are looked through, and image sets too: what came by STOW-RS has no job.
 """
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from teleprefetch.domain.import_events import import_id_of
 from teleprefetch.model import Value
 from teleprefetch.ports import Executions, ImportJobs, Outcomes
-from teleprefetch.prefetch import EndedImportJob
+from teleprefetch.prefetch import ChangedImageSet, EndedImportJob
 
 GRACE: Final = timedelta(minutes=5)  # for an event that is on its way, and its execution
+# Image sets are many, and each is looked at by every sweep of this time: four.
+IMAGE_SETS_WINDOW: Final = timedelta(hours=1)
+_ASKED_AT_ONCE: Final = 16
+# What the event of a first version, and of a later one, may have said of it; the likeliest first
+# (developer guide, "Using Amazon EventBridge").
+_MADE: Final = ("CREATED", "COPIED")
+_CHANGED: Final = ("UPDATED", "COPIED", "CREATED")
+
+
+class ImageSetChanges(Protocol):
+    """Which image sets of a data store were made or changed, however they came."""
+
+    def between(self, since: datetime, until: datetime) -> tuple[ChangedImageSet, ...]:
+        """Those whose latest change was between the two; the newest first, and so many at most.
+
+        Raises the errors common to origins.
+        """
 
 
 class Swept(Value):
-    """How many jobs ended in the window, and how many of them had to be started here."""
+    """How many jobs ended and image sets changed, and how many of each had to be started here."""
 
     ended: int
     started: int
+    image_sets: int
+    image_sets_started: int
 
 
 def run(
     *,
     import_jobs: Mapping[str, ImportJobs],
+    changes: Mapping[str, ImageSetChanges],
     outcomes: Outcomes,
     executions: Executions,
     window_hours: int,
     now: datetime,
     grace: timedelta = GRACE,
+    image_sets_window: timedelta = IMAGE_SETS_WINDOW,
 ) -> Swept:
-    """Start the `import` machine for each job that ended in the window and has no outcome.
+    """Start the `import` machine for each job and image set that has no outcome.
 
-    An execution is named by the import, so that a job that is still being worked on, or was
-    started by an earlier sweep, is not started again. A job that ended within `grace` is left to
-    its event; started all the same, it would cost a search and nothing twice.
+    An execution is named by the import, so that what is still being worked on, or was started by
+    an earlier sweep, is not started again. What ended or changed within `grace` is left to its
+    event; started all the same, it would cost a search and nothing twice. Of an image set the
+    latest change counts: it brings what came before it.
     """
-    since = now - timedelta(hours=window_hours)
+    window = timedelta(hours=window_hours)
+    until = now - grace
     ended = [
         job
         for jobs in import_jobs.values()
-        for job in jobs.ended_since(since)
-        if job.ended_at is None or job.ended_at <= now - grace
+        for job in jobs.ended_since(now - window)
+        if job.ended_at is None or job.ended_at <= until
     ]
-    started = sum(
-        executions.start(import_id_of(event), event) for event in _without_outcome(ended, outcomes)
-    )
-    return Swept(ended=len(ended), started=started)
+    changed = [
+        image_set
+        for store in changes.values()
+        for image_set in store.between(now - min(window, image_sets_window), until)
+    ]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as asking:
+        return Swept(
+            ended=len(ended),
+            started=_started(asking, [(event_of(job),) for job in ended], outcomes, executions),
+            image_sets=len(changed),
+            image_sets_started=_started(
+                asking, [events_of(image_set) for image_set in changed], outcomes, executions
+            ),
+        )
 
 
 def event_of(job: EndedImportJob) -> dict[str, Any]:
@@ -64,10 +99,35 @@ def event_of(job: EndedImportJob) -> dict[str, Any]:
     }
 
 
-def _without_outcome(
-    jobs: Iterable[EndedImportJob], outcomes: Outcomes
-) -> Iterable[dict[str, Any]]:
-    for job in jobs:
-        event = event_of(job)
-        if outcomes.outcome(import_id_of(event)) is None:
-            yield event
+def events_of(image_set: ChangedImageSet) -> tuple[dict[str, Any], ...]:
+    """The events one of which should have come; a search does not tell what was done."""
+    return tuple(
+        {
+            "source": "aws.medical-imaging",
+            "detail-type": f"Image Set {state.capitalize()}",
+            "detail": {
+                "datastoreId": image_set.datastore_id,
+                "imagesetId": image_set.image_set_id,
+                "imageSetVersion": str(image_set.version_id),
+                "imageSetState": "ACTIVE",
+                "imageSetWorkflowStatus": state,
+            },
+        }
+        for state in (_MADE if image_set.version_id == 1 else _CHANGED)
+    )
+
+
+def _started(
+    asking: ThreadPoolExecutor,
+    imports: Iterable[tuple[dict[str, Any], ...]],
+    outcomes: Outcomes,
+    executions: Executions,
+) -> int:
+    """How many were started: the first event of each of which none has an outcome."""
+
+    def start(events: tuple[dict[str, Any], ...]) -> bool:
+        if any(outcomes.outcome(import_id_of(event)) is not None for event in events):
+            return False
+        return executions.start(import_id_of(events[0]), events[0])
+
+    return sum(asking.map(start, imports))

@@ -8,7 +8,7 @@ from typing import Final
 
 from teleprefetch.domain.audit.record import AuditRecord
 from teleprefetch.domain.policy.access import Action
-from teleprefetch.edge.access.bearer import request_id_of
+from teleprefetch.edge.access.beside_token import request_id_of
 from teleprefetch.edge.access.entries import Admitted, Entry, TurnedAway, Visitor, Written
 from teleprefetch.edge.access.identifying import Identifying, Stranger
 from teleprefetch.edge.access.stencil import pieces_of_reader

@@ -10,8 +10,9 @@ from teleprefetch.domain.policy.access import Principal, RoleGroups, roles_of
 from teleprefetch.domain.tokens.claims import Identity
 from teleprefetch.domain.tokens.decisions import Verdict
 from teleprefetch.domain.tokens.refusal import Reason
-from teleprefetch.edge.access.bearer import bearer_of, check_query, emergency_of
+from teleprefetch.edge.access.beside_token import check_query, emergency_of
 from teleprefetch.edge.access.entries import Visitor
+from teleprefetch.edge.dicomweb.authorization import bearer_of
 from teleprefetch.edge.dicomweb.messages import Request
 from teleprefetch.errors import AccessDeniedError
 

@@ -15,7 +15,8 @@ from teleprefetch.edge.policy.engine import CedarPolicies
 from teleprefetch.edge.policy.files import read_policies
 from teleprefetch.edge.policy.gatekeeper import Gatekeeper
 from teleprefetch.edge.policy.reading_list import ReadingList
-from teleprefetch.edge.watching.board import Board, Figure
+from teleprefetch.edge.watching.board import Board
+from teleprefetch.edge.watching.lanes import ANSWERS, tell_audit
 from teleprefetch.errors import InvalidPayloadError, NodeUnavailableError, PrefetchError
 from teleprefetch.settings import NodeSettings
 from teleprefetch.token_settings import token_issuers
@@ -104,19 +105,7 @@ class Access:
 
     def _sweep(self) -> None:
         self._watch.look()
-        tell_audit(self._board, self._audit, Figure.AUDIT_FAILING)
-
-
-def tell_audit(board: Board, audit: Audit, figure: Figure) -> None:
-    """Tell the board how a lane is; one that cannot be written is tried again.
-
-    `figure` is AUDIT_FAILING of this process' lane of answers, or of its worker's.
-    """
-    board.put(figure, int(audit.log.is_failing))
-    board.put(Figure.CHECKPOINTS_UNSENT, audit.unsent)
-    board.put(Figure.AUDIT_FORKED, int(audit.is_forked))
-    if audit.log.is_failing:
-        audit.log.try_again()
+        tell_audit(self._board, self._audit, ANSWERS)
 
 
 def lane_of(slot: int) -> str:

@@ -28,6 +28,7 @@ _RUNS: Final = tuple(
         key=_WHAT.__contains__,
     )
 )
+_ENDS_IN_REQUEST: Final = [names[-1] for is_what, names in _RUNS if not is_what].index("request")
 
 
 def pieces_of_reader(asked: Asked, grant: Grant) -> Pieces:
@@ -49,9 +50,10 @@ def pieces_of_answer(answer: Answer) -> Pieces:
 
 def composed(reader: Pieces, answer: Pieces, *, request_id: str = "") -> bytes:
     """The canonical JSON of the record; `request_id` is what the client calls the request."""
-    if request_id:  # a plain name; of what tells of the reader, `request` ends the second piece
-        begun = b'%b,"request":"%b"' % (reader[1], request_id.encode("ascii"))
-        reader = (reader[0], begun, *reader[2:])
+    if request_id:  # a plain name; it ends one of the pieces that tell of the reader
+        at = _ENDS_IN_REQUEST
+        begun = b'%b,"request":"%b"' % (reader[at], request_id.encode("ascii"))
+        reader = (*reader[:at], begun, *reader[at + 1 :])
     return b"".join([piece for pair in zip(reader, answer, strict=True) for piece in pair])
 
 

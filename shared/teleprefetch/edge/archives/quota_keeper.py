@@ -136,6 +136,15 @@ class QuotaKeeper:
         """Have `run` look whether it has ended."""
         self._needed.set()
 
+    def used_share(self, seconds: float) -> float:
+        """The share that was used of the scarcest quota since this was last asked, so long ago."""
+        with self._lock:
+            shares = [
+                meter.use.take() / (meter.quota.per_second * seconds)
+                for meter in self._meters.values()
+            ]
+        return max(shares, default=0.0)
+
     @property
     def is_alone(self) -> bool:
         """Whether the ledger does not answer."""

@@ -6,20 +6,19 @@ anew, unless it keeps failing. When the store cannot take what came, the bytes a
 came.
 """
 
-import hashlib
 import logging
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 from teleprefetch.adapters.retrying import RetryPolicy
 from teleprefetch.edge.archives.breaker import Breaker
 from teleprefetch.edge.archives.fetching import FetchPool, Ticket, Urgency
 from teleprefetch.edge.archives.located import GuardedOrigin, Located, Locations
+from teleprefetch.edge.archives.names import AsReader, Names, flight_of
 from teleprefetch.edge.archives.retrieving import Retriever, Source
 from teleprefetch.edge.store.holdings import StoredFrame
 from teleprefetch.edge.store.rows import FrameName, SeriesRow, frame_name, pack, series_key
@@ -50,6 +49,7 @@ class ReadThrough:
         pool: fetches.
         retriever: checks, and stores.
         origins: the archives by id, with retries that a reader can wait for.
+        as_reader: gives archives that are asked in readers' names.
         wait_s: the longest that one answer is waited for.
         monotonic_s: seconds of a clock that only goes forward.
     """
@@ -61,6 +61,7 @@ class ReadThrough:
         pool: FetchPool,
         retriever: Retriever,
         origins: Mapping[str, Origin],
+        as_reader: AsReader = lambda _origin_id, _bearer: None,
         wait_s: float = 20.0,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,6 +75,7 @@ class ReadThrough:
         self._breakers = {
             origin_id: Breaker(monotonic_s=monotonic_s, on_open=opened) for origin_id in origins
         }
+        self._names = Names(as_reader, self._breakers)
         self._locations = Locations(
             store,
             {
@@ -92,6 +94,8 @@ class ReadThrough:
         series_instance_uid: str,
         sop_instance_uid: str,
         frame_numbers: Sequence[int],
+        *,
+        bearer: str = "",
     ) -> list[StoredFrame]:
         """The frames in that order, proven; held from now on if the store can take them.
 
@@ -105,22 +109,25 @@ class ReadThrough:
         names = [(sop_instance_uid, number) for number in frame_numbers]
         return self._freshly(
             study_instance_uid,
-            lambda: self._frames(study_instance_uid, series_instance_uid, names),
+            lambda: self._frames(study_instance_uid, series_instance_uid, names, bearer),
         )
 
-    def metadata(self, study_instance_uid: str, series_instance_uid: str) -> bytes:
+    def metadata(
+        self, study_instance_uid: str, series_instance_uid: str, *, bearer: str = ""
+    ) -> bytes:
         """The series' DICOM JSON in gzip; raises as `frames` does."""
         return self._freshly(
-            study_instance_uid, lambda: self._packed(study_instance_uid, series_instance_uid)
+            study_instance_uid,
+            lambda: self._packed(study_instance_uid, series_instance_uid, bearer),
         )
 
-    def study(self, study_instance_uid: str) -> None:
+    def study(self, study_instance_uid: str, *, bearer: str = "") -> None:
         """Hold the metadata of every series of a study; raises as `frames` does.
 
         Raises:
             NodeUnavailableError: the store cannot take them.
         """
-        self._freshly(study_instance_uid, lambda: self._hold_study(study_instance_uid))
+        self._freshly(study_instance_uid, lambda: self._hold_study(study_instance_uid, bearer))
 
     def retry_after_s(self, origin_id: str | None = None) -> int:
         """In how many whole seconds to ask again: of one archive, or of any; at least 1."""
@@ -139,39 +146,43 @@ class ReadThrough:
             return work()
 
     def _frames(
-        self, study_instance_uid: str, series_instance_uid: str, names: list[FrameName]
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        names: list[FrameName],
+        bearer: str,
     ) -> list[StoredFrame]:
-        for located in self._locations.of_series(study_instance_uid, series_instance_uid):
+        for found in self._locations.of_series(study_instance_uid, series_instance_uid):
+            located = self._names.located(bearer, found)
             metadata = self._metadata_of(located)
             entries = {frame_name(entry): entry for entry in metadata.frames}
             if all(name in entries for name in names):
                 return self._frames_of(located, [entries[name] for name in names])
         raise StudyNotFoundError("frame: the archive does not hold it")
 
-    def _packed(self, study_instance_uid: str, series_instance_uid: str) -> bytes:
-        located = self._locations.of_series(study_instance_uid, series_instance_uid)[0]
-        return pack(self._metadata_of(located).dicom_json)
+    def _packed(self, study_instance_uid: str, series_instance_uid: str, bearer: str) -> bytes:
+        found = self._locations.of_series(study_instance_uid, series_instance_uid)[0]
+        return pack(self._metadata_of(self._names.located(bearer, found)).dicom_json)
 
-    def _hold_study(self, study_instance_uid: str) -> None:
-        for located in self._locations.of_study(study_instance_uid):
-            self._metadata_of(located, must_hold=True)
+    def _hold_study(self, study_instance_uid: str, bearer: str) -> None:
+        for found in self._locations.of_study(study_instance_uid):
+            self._metadata_of(self._names.located(bearer, found), must_hold=True)
 
     def _metadata_of(self, located: Located, *, must_hold: bool = False) -> SeriesMetadata:
         origin_id, series = located.source.origin_id, located.series
         held = self._store.metadata(origin_id, series)
         if held is not None:
             return held
-        key = series_key(origin_id, series)
         try:
             if must_hold or self._store_takes:
                 work = partial(self._retriever.metadata, located.source, series)
-                return self._answer(("metadata", key), work)
+                return self._answer(flight_of("metadata", located), work)
         except NodeUnavailableError as error:
             self._leave_store_alone(error)
             if must_hold:
                 raise
         alone = partial(located.source.origin.retrieve_series_metadata, series)
-        return self._answer(("metadata alone", key), alone)
+        return self._answer(flight_of("metadata alone", located), alone)
 
     def _frames_of(self, located: Located, entries: Sequence[FrameEntry]) -> list[StoredFrame]:
         found = self._held(located, entries)
@@ -212,11 +223,11 @@ class ReadThrough:
 
     def _fetch(self, located: Located, entries: Sequence[FrameEntry]) -> None:
         origin_id, series = located.source.origin_id, located.series
-        key = series_key(origin_id, series)
+        flight = flight_of("frame", located)
         with self._store.using(origin_id, series):
             self._answers(
                 {
-                    ("frame", key, *frame_name(entry)): partial(
+                    (*flight, *frame_name(entry)): partial(
                         self._retriever.frame, located.source, series, entry, for_reader=True
                     )
                     for entry in entries
@@ -230,10 +241,10 @@ class ReadThrough:
     ) -> dict[FrameName, StoredFrame]:
         """Frames from the archive that the store does not take, in memory."""
         source, series = located.source, located.series
-        key = series_key(source.origin_id, series)
+        flight = flight_of("frame alone", located)
         answers: list[tuple[Frame, bool]] = self._answers(
             {
-                ("frame alone", key, *frame_name(entry)): partial(
+                (*flight, *frame_name(entry)): partial(
                     self._retriever.checked_frame, source, series, entry, for_reader=True
                 )
                 for entry in entries
@@ -241,7 +252,7 @@ class ReadThrough:
         )
         self._store.counters.add("passed_through_frames", len(entries))
         return {
-            frame_name(entry): _in_memory(frame, series.version_id)
+            frame_name(entry): StoredFrame.in_memory(frame, series.version_id)
             for entry, (frame, _) in zip(entries, answers, strict=True)
         }
 
@@ -256,8 +267,9 @@ class ReadThrough:
         ]
         try:
             return [self._result(key, work, ticket, ends_s) for key, work, ticket in tickets]
-        except (OriginUnavailableError, OriginThrottledError, CorruptPayloadError):
+        except (OriginUnavailableError, OriginThrottledError, CorruptPayloadError) as error:
             self._store.counters.add("read_through_failures")
+            self._store.counters.add("throttled_reads", isinstance(error, OriginThrottledError))
             raise
         except TimeoutError:
             self._store.counters.add("read_through_failures")
@@ -278,15 +290,3 @@ class ReadThrough:
             # It may be warming, which asks a throttling archive for minutes.
             own = self._pool.submit(("reader", key), work, urgency=Urgency.READER)
             return own.future.result(ends_s - self._monotonic_s())
-
-
-def _in_memory(frame: Frame, version_id: int) -> StoredFrame:
-    return StoredFrame(
-        path=Path(),
-        offset=0,
-        length_bytes=len(frame.content),
-        transfer_syntax_uid=frame.transfer_syntax_uid,
-        sha256=hashlib.sha256(frame.content).hexdigest(),
-        version_id=version_id,
-        content=frame.content,
-    )

@@ -29,10 +29,14 @@ _COPIES_TO_CHECK: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An origin, and the id its bytes are kept under."""
+    """An origin, and the id its bytes are kept under.
+
+    `asker` is the digest of the token of the reader in whose name it is asked; empty: the node's.
+    """
 
     origin_id: str
     origin: Origin
+    asker: str = ""
 
 
 class Memory:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from teleprefetch.adapters.retrying import RetryPolicy
 from teleprefetch.domain.quota import HEALTHIMAGING_QUOTAS, Quota, by_operation
 from teleprefetch.domain.scheduling import Lane, Operation
-from teleprefetch.edge.archives.metered import MeteredOrigins
+from teleprefetch.edge.archives.metered import MeteredOrigin, MeteredOrigins
 from teleprefetch.edge.archives.quota_keeper import QuotaKeeper
 from teleprefetch.edge.store.counters import Counted
 from teleprefetch.ports import Origin, QuotaLedger
@@ -50,6 +50,10 @@ class SharedQuotas:
     ) -> Mapping[str, Origin]:
         """The origins, with each of their requests counted, and tried again."""
         return MeteredOrigins(origins, reads=self.gate, retries=retries)
+
+    def for_reader(self, origin_id: str, origin: Origin, retries: RetryPolicy) -> Origin:
+        """The same for one origin."""
+        return MeteredOrigin(origin_id, origin, reads=self.gate, retries=retries)
 
     def start(self) -> None:
         """Begin to talk to the ledger."""

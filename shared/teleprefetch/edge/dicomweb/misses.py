@@ -11,7 +11,8 @@ class MissReader(Protocol):
 
     Beside what each method names, they raise OriginUnavailableError or OriginThrottledError when
     the archive does not answer, CorruptPayloadError when it answers something else, and
-    AccessDeniedError when it refuses the node.
+    AccessDeniedError when it refuses the node. `bearer` is the token of who asks: an archive that
+    is asked in readers' names is asked with it, and what it does not give them is not found.
     """
 
     def frames(
@@ -20,6 +21,8 @@ class MissReader(Protocol):
         series_instance_uid: str,
         sop_instance_uid: str,
         frame_numbers: Sequence[int],
+        *,
+        bearer: str,
     ) -> list[StoredFrame]:
         """The frames in that order, held and proven now.
 
@@ -27,14 +30,14 @@ class MissReader(Protocol):
             StudyNotFoundError: the archive does not hold one of them.
         """
 
-    def metadata(self, study_instance_uid: str, series_instance_uid: str) -> bytes:
+    def metadata(self, study_instance_uid: str, series_instance_uid: str, *, bearer: str) -> bytes:
         """The series' DICOM JSON in gzip, held now.
 
         Raises:
             StudyNotFoundError: the archive does not hold the series.
         """
 
-    def study(self, study_instance_uid: str) -> None:
+    def study(self, study_instance_uid: str, *, bearer: str) -> None:
         """Hold the metadata of every series of a study.
 
         Raises:

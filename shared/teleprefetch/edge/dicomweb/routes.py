@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from teleprefetch.domain.policy.access import Action
+from teleprefetch.edge.dicomweb.authorization import bearer_of
 from teleprefetch.edge.dicomweb.capabilities import capabilities
 from teleprefetch.edge.dicomweb.messages import (
     NOT_HELD,
@@ -197,7 +198,8 @@ class Routes:
     def _fetched(
         self, route: Route, request: Request, place: Place, sees: Sees, misses: MissReader
     ) -> Response:
-        source = ThroughSource(self.holdings, sees, misses)
+        bearer = bearer_of(request.headers) or ""
+        source = ThroughSource(self.holdings, sees, misses, bearer=bearer)
         try:
             response = route.handler(request, place.parts, source)
         except StudyNotFoundError:

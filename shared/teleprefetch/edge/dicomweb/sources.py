@@ -106,13 +106,21 @@ class HeldSource:
 
 
 class ThroughSource(HeldSource):
-    """What the node holds, and what the archive has beyond it; its methods wait."""
+    """What the node holds, and what the archive has beyond it; its methods wait.
+
+    Args:
+        holdings: what the node holds.
+        sees: picks the studies that whoever asks may find.
+        misses: reads through to the archive.
+        bearer: the token of whoever asks.
+    """
 
     reads_through = True
 
-    def __init__(self, holdings: Holdings, sees: Sees, misses: MissReader) -> None:
+    def __init__(self, holdings: Holdings, sees: Sees, misses: MissReader, *, bearer: str) -> None:
         super().__init__(holdings, sees)
         self._misses = misses
+        self._bearer = bearer
 
     def rows(self, study: str, series: str | None = None) -> list[SeriesRow]:
         """The series held of a study, or one of them, once they are fetched."""
@@ -120,9 +128,9 @@ class ThroughSource(HeldSource):
             return super().rows(study, series)
         except StudyNotFoundError:
             if series is None:
-                self._misses.study(study)
+                self._misses.study(study, bearer=self._bearer)
             else:
-                self._misses.metadata(study, series)
+                self._misses.metadata(study, series, bearer=self._bearer)
             return super().rows(study, series)
 
     def metadata(
@@ -134,10 +142,11 @@ class ThroughSource(HeldSource):
         try:
             return HeldSource(self._holdings, self._sees).metadata(study, series)
         except StudyNotFoundError:
-            return [(series, self._misses.metadata(study, series))], None
+            packed = self._misses.metadata(study, series, bearer=self._bearer)
+            return [(series, packed)], None
 
     def frames(
         self, study: str, series: str, sop: str, numbers: Sequence[int]
     ) -> tuple[list[StoredFrame], Basis | None]:
         """Frames of one instance; they are remembered the next time."""
-        return self._misses.frames(study, series, sop, numbers), None
+        return self._misses.frames(study, series, sop, numbers, bearer=self._bearer), None

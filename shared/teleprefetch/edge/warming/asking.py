@@ -21,8 +21,9 @@ METADATA: Final = -1
 # After so many frames of one series in vain, each retried by the pool, the rest of it is left out:
 # the archive is not asked for thousands of frames that it will not give.
 _FAILURES_TOLERATED: Final = 3
-# More than there are threads, and few enough that many orders under way take little memory.
-_ASKED_AHEAD: Final = 128
+# More than arrive while the order is proven and reported, and few enough that many orders under way
+# take little memory.
+_ASKED_AHEAD: Final = 512
 
 
 class Arrived(NamedTuple):

@@ -16,6 +16,7 @@ from teleprefetch.edge.archives.fetching import FetchPool
 from teleprefetch.edge.archives.retrieving import Retriever, Source
 from teleprefetch.edge.store.store import Store
 from teleprefetch.edge.warming.asking import METADATA, Arrived, Asking, Standing
+from teleprefetch.edge.warming.order_trace import Traced, Untraced
 from teleprefetch.edge.warming.proving import Proving
 from teleprefetch.edge.warming.slots import URGENCY
 from teleprefetch.edge.warming.tally import (
@@ -70,6 +71,7 @@ class OrderRun:
         waiting: how many orders wait until others end.
         is_in_vain: whether nothing is fetched, but only counted and told.
         left_out: the series that are not warmed, by position in the plan, and why.
+        trace: takes down what is fetched.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class OrderRun:
         waiting: Callable[[], int] = lambda: 0,
         is_in_vain: bool = False,
         left_out: Mapping[int, str] | None = None,
+        trace: Traced | None = None,
     ) -> None:
         self._needs = needs
         self._order = order
@@ -93,6 +96,7 @@ class OrderRun:
         self._stop = stop
         self._waiting = waiting
         self._is_in_vain = is_in_vain
+        self._trace = trace or Untraced()
         self._began_at, self._began_s = needs.clock(), needs.monotonic_s()
         self._ends_s = self._seconds_of(order.give_up_at)
         self._due_s = min(self._ends_s, self._seconds_of(order.due_at or order.give_up_at))
@@ -160,6 +164,7 @@ class OrderRun:
                 unread.add(at)
         if not self._is_over:
             self._unread = unread
+            self._trace.asked(METADATA, len(unread))
             self._asking.metadata(frozenset(unread))
         if not unread:
             self._report(now=True)
@@ -168,6 +173,7 @@ class OrderRun:
         series = self._tally.series[at]
         series.know(metadata)
         self._proving.held(series)
+        self._trace.asked(at, len(series.entries) - len(series.verified))
         self._asking.frames(at)
 
     def _take(self, arrived: Arrived) -> bool:
@@ -179,8 +185,10 @@ class OrderRun:
             fetched_bytes = ticket.future.result()
         except ORIGIN_ERRORS as error:
             self._tally.fail(at, f"frame {frame + 1}", words_of(error))
+            self._trace.came(at, is_failed=True)
             return False
         self._tally.keep(at, frame, fetched_bytes, joined=ticket.joined)
+        self._trace.came(at, fetched_bytes=0 if ticket.joined else fetched_bytes)
         if fetched_bytes and not ticket.joined:
             self._needs.traffic.came(fetched_bytes)
         stage, self._stage = self._stage, self._tally.stage()
@@ -188,8 +196,11 @@ class OrderRun:
 
     def _take_metadata(self, arrived: Arrived) -> bool:
         self._unread.discard(arrived.at)
+        future = arrived.ticket.future
+        self._trace.came(METADATA, is_failed=future.exception() is not None)
+        self._tally.series[arrived.at].metadata_reads += not arrived.ticket.joined
         try:
-            self._know(arrived.at, arrived.ticket.future.result())
+            self._know(arrived.at, future.result())
         except ORIGIN_ERRORS as error:
             self._tally.fail(arrived.at, "its metadata", words_of(error))
         return not self._unread

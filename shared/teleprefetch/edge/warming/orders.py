@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from teleprefetch.edge.watching.logs import about
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
 from teleprefetch.model import PurgeOrder, WarmOrder, WarmReport
 from teleprefetch.ports import Clock, Orders, Progress, Tasks
@@ -77,10 +78,11 @@ class ActiveOrder:
         """Report how far the order is; a report that cannot be sent holds nothing up.
 
         Whoever waits for the required studies is told once they are proven, after the report that
-        says so: the notice is made from reports.
+        says so: the notice is made from reports. A report is never older than what a heartbeat has
+        said since it was made, or the newer word would stand.
         """
         with self._lock:
-            self._report = report
+            report = self._report = _not_before(self._report, report)
             is_sent = attempted("a report", lambda: self._progress.report(report))
             if is_sent and report.required_warm and self._waiter:
                 self._tell_waiter(report.prefetch_id)
@@ -92,6 +94,10 @@ class ActiveOrder:
 
     def beat(self, *, visibility_s: int, clock: Clock) -> None:
         """Say that work goes on: to the task, to the queue, and in a report."""
+        with about(order=self.order.prefetch_id, event_id=self.order.event_id):
+            self._beat(visibility_s=visibility_s, clock=clock)
+
+    def _beat(self, *, visibility_s: int, clock: Clock) -> None:
         if self._is_awaited:
             attempted("a heartbeat", self._heartbeat)
         attempted(
@@ -100,9 +106,8 @@ class ActiveOrder:
         )
         with self._lock:
             if self._report is not None and self._report.state == "warming":
-                report = self._report.model_copy(
-                    update={"reported_at": max(clock(), self._report.reported_at)}
-                )
+                at = max(clock(), self._report.reported_at)
+                report = self._report = self._report.model_copy(update={"reported_at": at})
                 attempted("a report", lambda: self._progress.report(report))
 
     def succeed(self, report: WarmReport) -> None:
@@ -146,3 +151,10 @@ class ActiveOrder:
         if not call():
             self._is_awaited = False
             _LOG.info("nobody waits for an order any more; its bytes are kept")
+
+
+def _not_before(told: WarmReport | None, report: WarmReport) -> WarmReport:
+    """A report, of the time of the one before it if that is later."""
+    if told is None or told.reported_at <= report.reported_at:
+        return report
+    return report.model_copy(update={"reported_at": told.reported_at})

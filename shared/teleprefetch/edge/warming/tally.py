@@ -50,7 +50,10 @@ def words_of(error: PrefetchError) -> str:
 
 @dataclass(slots=True)
 class SeriesTally:
-    """One series of an order; `stored` are the frames it holds, with their sizes in bytes."""
+    """One series of an order; `stored` are the frames it holds, with their sizes in bytes.
+
+    `metadata_reads`, `fetched_frames` and `fetched_bytes` are what the archive was asked for.
+    """
 
     planned: PlannedSeries
     entries: tuple[FrameEntry, ...] = ()
@@ -61,6 +64,9 @@ class SeriesTally:
     is_known: bool = False
     typical_bytes: int = 0
     problem: str = ""
+    metadata_reads: int = 0
+    fetched_frames: int = 0
+    fetched_bytes: int = 0
 
     @property
     def unproven(self) -> set[FrameName]:
@@ -158,6 +164,8 @@ class OrderTally:
         if fetched_bytes and not joined:
             self.frames_fetched += 1
             self.bytes_fetched += fetched_bytes
+            series.fetched_frames += 1
+            series.fetched_bytes += fetched_bytes
 
     @property
     def is_unfinished(self) -> bool:

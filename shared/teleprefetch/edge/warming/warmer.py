@@ -8,8 +8,10 @@ from teleprefetch.edge.archives.retrieving import Retriever, Source
 from teleprefetch.edge.store.store import Store
 from teleprefetch.edge.warming.costs import Costs
 from teleprefetch.edge.warming.order_run import OrderRun, Outcome, RunNeeds
+from teleprefetch.edge.warming.order_trace import Traced, traced
 from teleprefetch.edge.warming.traffic import Traffic
 from teleprefetch.edge.warming.witness import Witness
+from teleprefetch.edge.watching.tracing import Tracing
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import Plan, WarmOrder, WarmReport
 from teleprefetch.ports import Clock, Documents, Origin
@@ -28,6 +30,8 @@ class Warmer:
         clock: the time, against `give_up_at`.
         witness: is told who may read, and what was warmed.
         costs: says what is left out to keep within caps.
+        tracing: takes down how orders are carried out.
+        make_ready: opens connections to the archives aside; called as soon as an order comes.
         monotonic_s: seconds of the pool's clock; those of `clock`, if not given.
         report_every_s: how often an order that gets on reports it.
     """
@@ -44,6 +48,8 @@ class Warmer:
         clock: Clock,
         witness: Witness | None = None,
         costs: Costs | None = None,
+        tracing: Tracing | None = None,
+        make_ready: Callable[[], None] = lambda: None,
         monotonic_s: Callable[[], float] | None = None,
         report_every_s: float = 1.0,
     ) -> None:
@@ -63,6 +69,8 @@ class Warmer:
         self._documents = documents
         self._witness = witness
         self._costs = costs
+        self._tracing = tracing
+        self._make_ready = make_ready
 
     def plan(self, order: WarmOrder) -> Plan:
         """The plan of an order; who may read it is let in from now on.
@@ -73,6 +81,7 @@ class Warmer:
             CorruptPayloadError: the plan is damaged.
             NodeUnavailableError: who may read cannot be written down.
         """
+        self._make_ready()
         plan = self._documents.get(order.plan, Plan)
         if plan.origin_id not in self._origins:
             raise InvalidPayloadError("plan.origin_id: not among this node's origins")
@@ -102,18 +111,29 @@ class Warmer:
         """
         if plan is None:
             plan = self.plan(order)
-        run = OrderRun(
-            self._needs,
-            order,
-            plan,
-            source=Source(plan.origin_id, self._origins[plan.origin_id]),
-            tell=tell,
-            stop=stop,
-            waiting=waiting,
-            is_in_vain=is_in_vain,
-            left_out=self._costs.left_out(plan) if self._costs and not is_in_vain else None,
-        )
-        outcome = run.outcome()
+        left_out = self._costs.left_out(plan) if self._costs and not is_in_vain else None
+        with traced(self._tracing, order, plan) as trace:
+            run = OrderRun(
+                self._needs,
+                order,
+                plan,
+                source=Source(plan.origin_id, self._origins[plan.origin_id]),
+                tell=tell,
+                stop=stop,
+                waiting=waiting,
+                is_in_vain=is_in_vain,
+                left_out=left_out,
+                trace=trace,
+            )
+            outcome = run.outcome()
+            _tell(trace, outcome)
         if self._witness is not None:
             self._witness.warmed(order, plan, run.series)
         return outcome
+
+
+def _tell(trace: Traced, outcome: Outcome | None) -> None:
+    failure = outcome.failure if outcome else None
+    trace.ended(
+        outcome.report if outcome else None, error=type(failure).__name__ if failure else ""
+    )

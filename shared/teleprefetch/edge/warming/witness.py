@@ -141,11 +141,22 @@ def _warmed(order: WarmOrder, plan: Plan, one: SeriesTally, *, modality: str) ->
         patient="" if reading is None else reading.patient,
         order=order.prefetch_id,
         assignment="" if reading is None else reading.assignment_id,
+        event_id=order.event_id or "",
         detail={
             "rank": one.planned.rank,
             "frames": len(one.verified),
             "frames_planned": len(one.entries),
             "bytes": sum(one.stored[name] for name in one.verified & one.stored.keys()),
+            "metadata_reads": one.metadata_reads,
+            "fetched_frames": one.fetched_frames,
+            "fetched_bytes": one.fetched_bytes,
             **({"modality": modality} if modality else {}),
+            **({"rule": rule} if (rule := _rule_of(plan, pointer.study_instance_uid)) else {}),
         },
     )
+
+
+def _rule_of(plan: Plan, study_instance_uid: str) -> str:
+    """The rule of relevance that spoke most for a prior; nothing of the current study."""
+    found = (one.rule for one in plan.priors if one.study_instance_uid == study_instance_uid)
+    return next(found, "")

@@ -14,8 +14,9 @@ from teleprefetch.edge.warming.orders import ActiveOrder, attempted, read_order
 from teleprefetch.edge.warming.slots import Slots, claim_of
 from teleprefetch.edge.warming.warmer import Warmer
 from teleprefetch.edge.warming.witness import Witness
+from teleprefetch.edge.watching.logs import about
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
-from teleprefetch.model import PurgeOrder
+from teleprefetch.model import PurgeOrder, WarmReport
 from teleprefetch.ports import Clock, Orders, Progress, ReceivedOrder, Tasks
 
 _LOG: Final = logging.getLogger(__name__)
@@ -94,6 +95,17 @@ class Worker:
     def is_running(self) -> bool:
         """True while orders are received."""
         return self._loop.is_alive() and not self._stop.is_set()
+
+    @property
+    def taken(self) -> int:
+        """How many warm orders it has taken and not ended."""
+        with self._changed:
+            return len(self._active)
+
+    @property
+    def waiting(self) -> int:
+        """How many of them wait for a place."""
+        return self._slots.waiting
 
     def start(self) -> None:
         """Begin to receive orders."""
@@ -175,7 +187,8 @@ class Worker:
 
     def _carry_out(self, active: ActiveOrder) -> None:
         try:
-            self._warm(active)
+            with about(order=active.order.prefetch_id, event_id=active.order.event_id):
+                self._warm(active)
         finally:
             with self._changed:
                 del self._active[active]
@@ -183,6 +196,7 @@ class Worker:
             self._store.close_thread()
 
     def _warm(self, active: ActiveOrder) -> None:
+        _LOG.info("an order begins, %s", active.order.priority)
         try:
             outcome = self._outcome(active)
         except PrefetchError as error:
@@ -195,6 +209,7 @@ class Worker:
             active.tell(outcome.report)
             active.fail(outcome.failure)
         else:
+            _LOG.info("an order ends: %s", _words(outcome.report))
             active.succeed(outcome.report)
 
     def _outcome(self, active: ActiveOrder) -> Outcome | None:
@@ -221,3 +236,8 @@ class Worker:
                 with self._changed:
                     active = list(self._active)
                 list(threads.map(beat, active))
+
+
+def _words(report: WarmReport) -> str:
+    proven = f"{report.frames_verified} of {report.frames_planned} frames proven"
+    return f"{report.state}, {proven}, {report.bytes_fetched} bytes fetched"

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from teleprefetch.local.healthimaging.native import Native
 from teleprefetch.local.healthimaging.native_jobs import NativeJobs
 from teleprefetch.local.healthimaging.qido import Qido
+from teleprefetch.local.healthimaging.stow import Stow
 from teleprefetch.local.healthimaging.wado import Wado
 from teleprefetch.local.healthimaging.wire import Call, Response
 
 Operation = Callable[[Call], Response]
 
 
-def operations_of(jobs: NativeJobs, native: Native, wado: Wado, qido: Qido) -> dict[str, Operation]:
+def operations_of(
+    jobs: NativeJobs, native: Native, wado: Wado, qido: Qido, stow: Stow
+) -> dict[str, Operation]:
     """The operations of a data store by their names."""
     return {
         "GetDatastore": jobs.get_datastore,
@@ -36,4 +39,6 @@ def operations_of(jobs: NativeJobs, native: Native, wado: Wado, qido: Qido) -> d
         "SearchDICOMInstances": qido.instances,
         "SearchDICOMStudyInstances": qido.instances,
         "SearchDICOMAllInstances": qido.instances,
+        "StoreDICOM": stow.store,
+        "StoreDICOMStudy": stow.store,
     }

@@ -56,6 +56,8 @@ _ROUTES: Final = (
     _dicomweb("SearchDICOMStudies", _DS + "/studies"),
     _dicomweb("SearchDICOMAllSeries", _DS + "/series"),
     _dicomweb("SearchDICOMAllInstances", _DS + "/instances"),
+    _dicomweb("StoreDICOM", _DS + "/studies", "POST"),
+    _dicomweb("StoreDICOMStudy", _STUDY, "POST"),
 )
 # Operations HealthImaging has and this stand-in has not.
 _LEFT_OUT: Final = (
@@ -66,8 +68,6 @@ _LEFT_OUT: Final = (
     _native("ListTagsForResource", "GET", "/tags/.+"),
     _native("TagResource", "POST", "/tags/.+"),
     _native("UntagResource", "DELETE", "/tags/.+"),
-    _dicomweb("StoreDICOM", _DS + "/studies", "POST"),
-    _dicomweb("StoreDICOMStudy", _STUDY, "POST"),
 )
 # Resources of PS3.18 that HealthImaging has not (developer guide, "Retrieving DICOM data").
 _ABSENT: Final = (

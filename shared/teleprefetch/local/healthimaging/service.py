@@ -24,6 +24,7 @@ from teleprefetch.local.healthimaging.segment import Segment
 from teleprefetch.local.healthimaging.server import HttpServer
 from teleprefetch.local.healthimaging.settings import Settings
 from teleprefetch.local.healthimaging.sigv4 import Verifier
+from teleprefetch.local.healthimaging.stow import Stow
 from teleprefetch.local.healthimaging.throttle import (
     DEFAULT_THROTTLES,
     Gate,
@@ -202,7 +203,10 @@ class HealthImaging:
         wado = Wado(self._archive, segment)
         qido = Qido(self._archive, segment, f"{self.dicomweb_url}/studies")
         jobs = NativeJobs(self._datastore, imports)
-        self._operations = operations_of(jobs, native, wado, qido)
+        stow = Stow(
+            self._archive, segment, self._notices, f"{self.dicomweb_url}/studies", self._clock
+        )
+        self._operations = operations_of(jobs, native, wado, qido, stow)
 
     def _answer(self, request: Request) -> Response:
         if request.method == "OPTIONS":

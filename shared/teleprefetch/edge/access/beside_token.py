@@ -1,4 +1,4 @@
-"""The bearer token of a request (RFC 6750), and why there is none."""
+"""What a request says beside its token: where a token must not be, an emergency, a name."""
 
 import re
 from collections.abc import Mapping
@@ -7,20 +7,10 @@ from typing import Final
 from teleprefetch.edge.dicomweb.messages import Request
 from teleprefetch.errors import AccessDeniedError, InvalidPayloadError
 
-_BEARER: Final = re.compile(r"bearer +([\w\-.~+/]+=*)", re.IGNORECASE | re.ASCII)
 # RFC 6750 2.3, and what else tokens are called where they must not be.
 _NEVER_ASKED: Final = frozenset({"access_token", "id_token", "token", "bearer", "authorization"})
 _MOST_REASON: Final = 200
 _REQUEST_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
-
-
-def bearer_of(headers: Mapping[str, str]) -> str | None:
-    """The token in the Authorization header; None if there is none, or not exactly one.
-
-    A request with two such headers is refused before: its head is malformed.
-    """
-    found = _BEARER.fullmatch(headers.get("authorization", ""))
-    return None if found is None else found[1]
 
 
 def check_query(request: Request) -> None:
