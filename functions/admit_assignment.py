@@ -11,6 +11,7 @@ from teleprefetch.steps import admit_assignment
 @runtime.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Admit an assignment."""
+    runtime.correlate(event)
     settings = runtime.settings()
     assignment = admit_assignment.run(
         event,

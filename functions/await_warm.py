@@ -11,6 +11,7 @@ from teleprefetch.steps import await_warm
 @runtime.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Start the prefetch that answers the task token."""
+    runtime.correlate(event)
     begun = await_warm.run(event, executions=runtime.executions())
     runtime.logger.info("prefetch of an assignment", begun=begun)
     return {"begun": begun}

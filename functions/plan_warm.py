@@ -11,6 +11,7 @@ from teleprefetch.steps import plan_warm
 @runtime.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Plan the warming and its orders."""
+    runtime.correlate(event)
     settings = runtime.settings()
     planned = plan_warm.run(
         event,

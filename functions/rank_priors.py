@@ -11,6 +11,7 @@ from teleprefetch.steps import rank_priors
 @runtime.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Rank the candidates."""
+    runtime.correlate(event)
     ranked = rank_priors.run(
         event, documents=runtime.documents(), rules=runtime.rules(), now=runtime.now()
     )

@@ -11,6 +11,7 @@ from teleprefetch.steps import record_failure
 @runtime.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Record a machine's own failure."""
+    runtime.correlate(event)
     outcome = record_failure.run(
         event,
         outcomes=runtime.outcomes(),

@@ -13,6 +13,7 @@ from teleprefetch.steps import record_import
 @runtime.metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Record the outcome of an import event."""
+    runtime.correlate(event)
     outcome = record_import.run(
         event, outcomes=runtime.outcomes(), runs=runtime.runs(), now=runtime.now()
     )

@@ -13,6 +13,7 @@ from teleprefetch.steps import record_outcome
 @runtime.metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Record the outcome of a prefetch."""
+    runtime.correlate(event)
     outcome = record_outcome.run(
         event, desk=runtime.desk(), tasks=runtime.tasks(), now=runtime.now()
     )

@@ -13,6 +13,7 @@ from teleprefetch.steps import release_assignment
 @runtime.metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Release an assignment."""
+    runtime.correlate(event)
     released = release_assignment.run(
         event, desk=runtime.desk(), gate=runtime.settings().gate, now=runtime.now()
     )

@@ -11,6 +11,7 @@ from teleprefetch.steps import resolve_import
 @runtime.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Resolve one import event."""
+    runtime.correlate(event)
     settings = runtime.settings()
     resolution = resolve_import.run(
         event,

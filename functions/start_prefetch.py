@@ -11,6 +11,7 @@ from teleprefetch.steps import start_prefetch
 @runtime.logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Start the next prefetches of an import."""
+    runtime.correlate(event)
     started = start_prefetch.run(
         event, documents=runtime.documents(), executions=runtime.executions()
     )

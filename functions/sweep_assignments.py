@@ -13,6 +13,7 @@ from teleprefetch.steps import sweep_assignments
 @runtime.metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Release the assignments that still wait after their deadline."""
+    runtime.correlate(event)
     swept = sweep_assignments.run(
         desk=runtime.desk(),
         gate=runtime.settings().gate,

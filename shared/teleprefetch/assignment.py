@@ -39,7 +39,8 @@ class AssignmentAddress(Value):
 class Assignment(Value):
     """An admitted assignment; `wait_s` is how long the notice may wait for proof.
 
-    `is_first` is False for a second event about an assignment that another execution handles.
+    `is_first` is False for a second event about an assignment that another execution handles;
+    `event_id` is that of the event.
     """
 
     assignment_id: Slug
@@ -52,6 +53,7 @@ class Assignment(Value):
     assigned_to: AssignedTo | None = None
     wait_s: int = Field(ge=0)
     is_first: bool
+    event_id: Slug | None = None
 
 
 class PriorWarmth(Value):
@@ -97,6 +99,7 @@ class Notice(Value):
     priors: tuple[PriorWarmth, ...]
     priors_not_listed: int = Field(default=0, ge=0)
     link: str | None = None
+    event_id: Slug | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -116,6 +119,7 @@ class LateWarm(Value):
     released_at: Instant
     studies: int = Field(ge=1)
     link: str | None = None
+    event_id: Slug | None = None
 
 
 def prefetch_id_of_assignment(assignment_id: str) -> str:

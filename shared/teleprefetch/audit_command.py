@@ -4,20 +4,21 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import orjson
 import typer
 
-from teleprefetch.audit_access import instant, record_reading
+from teleprefetch.audit_access import record_reading
 from teleprefetch.domain.audit.checkpoint import SignedCheckpoint
 from teleprefetch.domain.audit.completeness import Span
 from teleprefetch.domain.audit.dicom_xml import audit_message
 from teleprefetch.domain.audit.entry import Entry
 from teleprefetch.domain.audit.fhir import audit_event
 from teleprefetch.domain.audit.questions import Question, answers, never_viewed
+from teleprefetch.domain.times import WRITTEN, time_of
 from teleprefetch.edge.audit import reading
 from teleprefetch.edge.audit.checkpointing import read_local
 from teleprefetch.edge.audit.reading import Checkpoints, Verdict
@@ -28,8 +29,8 @@ app = typer.Typer(name="audit", help="Verify, ask and export a node's audit.", n
 _PROBLEM, _MISUSE = 1, 2
 
 Folder = Annotated[Path, typer.Argument(help="A node's audit folder, or a copy of it.")]
-Since = Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")]
-Until = Annotated[str | None, typer.Option(help="Until this time, ISO 8601.")]
+Since = Annotated[str | None, typer.Option(help=f"From: {WRITTEN}.")]
+Until = Annotated[str | None, typer.Option(help=f"To: {WRITTEN}.")]
 Who = Annotated[str | None, typer.Option("--as", help="Who reads the audit; else the login name.")]
 IsCopy = Annotated[
     bool,
@@ -40,7 +41,7 @@ Field = Annotated[
     typer.Option(
         "--where",
         help="FIELD=VALUE, repeatable: kind, study, series, subject, issuer, token, client,"
-        " source, order, assignment, request, action, origin, image_set, site, policy.",
+        " source, order, assignment, event_id, request, action, origin, image_set, site, policy.",
     ),
 ]
 
@@ -178,7 +179,7 @@ def _span(since: str | None, until: str | None) -> Span | None:
 
 def _instant(text: str, name: str) -> datetime:
     try:
-        return instant(text, name)
+        return time_of(text, now=datetime.now(UTC), option=name)
     except PrefetchError as error:
         _refuse(str(error))
 

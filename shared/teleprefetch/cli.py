@@ -18,7 +18,7 @@ from teleprefetch import (
 )
 from teleprefetch.console import command as console_command
 from teleprefetch.errors import PrefetchError
-from teleprefetch.operate import acting_commands, assign_command, commands
+from teleprefetch.operate import acting_commands, assign_command, commands, viewer_commands
 
 app = typer.Typer(
     name="teleprefetch",
@@ -30,6 +30,7 @@ app = typer.Typer(
 
 app.add_typer(audit_command.app)
 app.add_typer(policy_command.app)
+app.add_typer(viewer_commands.app)
 app.command()(explain_command.explain)
 app.command()(worth_command.worth)
 app.command(name="what-if")(what_if_command.what_if)
@@ -209,24 +210,6 @@ def up(
         _refuse(str(error))
     except KeyboardInterrupt:
         typer.echo("\nending")
-
-
-@app.command()
-def viewer(
-    folder: Annotated[Path, typer.Argument(help="Where to put it; made, or empty.")],
-    archive: Annotated[
-        Path | None, typer.Option(help="The package as `npm pack` wrote it, instead of asking npm.")
-    ] = None,
-) -> None:
-    """Get the released OHIF viewer once, checked against the SHA-512 written in this program."""
-    from teleprefetch.local.viewer import PACKAGE, fetch_viewer
-
-    try:
-        count = fetch_viewer(folder, archive=archive)
-    except PrefetchError as error:
-        _refuse(str(error))
-    typer.echo(f"{PACKAGE}: {count} files in {folder}")
-    typer.echo(f"\nuv run teleprefetch up --samples --viewer {folder}")
 
 
 def _refuse(message: str) -> NoReturn:

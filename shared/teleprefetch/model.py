@@ -53,13 +53,10 @@ AnyValue = TypeVar("AnyValue", bound=Value)
 
 def _fields_of(error: ValidationError, at: str) -> str:
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    named = (
-        ".".join(part for part in (at, *(str(step) for step in problem["loc"])) if part)
-        + ": "
-        + problem["msg"]
+    return "; ".join(
+        f"{'.'.join(filter(None, (at, *map(str, problem['loc']))))}: {problem['msg']}"
         for problem in problems[:5]
     )
-    return "; ".join(named)
 
 
 class SeriesPointer(Value):
@@ -187,13 +184,14 @@ class LeftOut(Value):
 
 
 class PlannedPrior(Value):
-    """A prior in the plan: how it ranks and why; pointers and words, nothing of the patient."""
+    """A prior in the plan: how it ranks and why, by which `rule` most; nothing of the patient."""
 
     study_instance_uid: DicomUid
     rank: int = Field(ge=1)
     score: float
     reasons: tuple[str, ...]
     taken: bool
+    rule: str = ""
 
 
 class Plan(Value):
@@ -207,6 +205,7 @@ class Plan(Value):
     left_out: tuple[LeftOut, ...] = ()
     budget_bytes: int = Field(gt=0)
     required: tuple[DicomUid, ...] = ()
+    event_id: Slug | None = None
 
 
 class StudyWarmth(Value):
@@ -288,6 +287,7 @@ class WarmOrder(Value):
     task_token: str
     waiter: str = ""
     reading: Assigned | None = None
+    event_id: Slug | None = None
 
 
 class PurgeOrder(Value):

@@ -9,6 +9,7 @@ from pydantic import Field
 from teleprefetch.dicom import DicomUid
 from teleprefetch.model import (
     AssignedTo,
+    ImageSetId,
     Instant,
     ObjectPointer,
     OriginId,
@@ -29,7 +30,7 @@ class PrefetchRequest(Value):
     `waiter` is the task token of an assignment that waits for this prefetch, or empty;
     `assignment_id` and `assigned_to` say which one, and who reads, `deadline_at` when its notice
     goes out at the latest. `of` is the import that asks for
-    it, or the prefetch that it repeats.
+    it, or the prefetch that it repeats; `event_id` the event that all of it came of.
     """
 
     prefetch_id: Slug
@@ -43,6 +44,7 @@ class PrefetchRequest(Value):
     assigned_to: AssignedTo | None = None
     deadline_at: Instant | None = None
     of: Slug | None = None
+    event_id: Slug | None = None
 
 
 class Candidates(Value):
@@ -66,6 +68,15 @@ class EndedImportJob(Value):
     job_status: Literal["COMPLETED", "FAILED"]
     output_s3_uri: str
     ended_at: Instant | None
+
+
+class ChangedImageSet(Value):
+    """An image set, and the version that it has since `changed_at`."""
+
+    datastore_id: OriginId
+    image_set_id: ImageSetId
+    version_id: int
+    changed_at: Instant
 
 
 class PurgeMessage(Value):

@@ -34,6 +34,7 @@ class Run(Value):
         at: when it began; the first word about it stands.
         outcome: how it ended, or how far it is.
         of: the run that it came of: a prefetch's import, an order's prefetch, what was replayed.
+        event_id: of the event that all of it came of.
         execution_arn: the execution that did it, where it is known.
         warm_at: of a notice, when `Study Warm` followed it.
         by: of a replay or command, who asked for it; `reason` why.
@@ -46,6 +47,7 @@ class Run(Value):
     ended_at: Instant | None = None
     cause: str = ""
     of: Slug | None = None
+    event_id: Slug | None = None
     origin_id: OriginId | None = None
     study_instance_uid: DicomUid | None = None
     accession_key: str | None = None
@@ -65,7 +67,7 @@ class Run(Value):
 
 _ALIKE: Final = (
     "study_instance_uid", "accession_key", "patient_key", "reader", "reading_location", "kind",
-    "outcome",
+    "outcome", "event_id",
 )  # fmt: skip
 
 
@@ -79,6 +81,7 @@ class RunFilter(Value):
     reading_location: Slug | None = None
     kind: RunKind | None = None
     outcome: RunOutcome | None = None
+    event_id: Slug | None = None
     since: Instant | None = None
     until: Instant | None = None
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -13,11 +14,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from teleprefetch.adapters.past_prefetches import PastInFolder, PastOnS3
-from teleprefetch.audit_access import record_reading, span_of
+from teleprefetch.audit_access import record_reading
 from teleprefetch.domain.audit.entry import Entry
 from teleprefetch.domain.audit.questions import opened_studies
 from teleprefetch.domain.counterfactual import Counterfactual, Past, replay_rules, rows_of
 from teleprefetch.domain.rules import DEFAULT_RULES
+from teleprefetch.domain.times import WRITTEN, span_of
 from teleprefetch.edge.audit import reading
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
 from teleprefetch.rule_files import read_rules
@@ -42,8 +44,8 @@ def what_if(
     budget_mb: Annotated[
         float, typer.Option(min=0.000001, help="What one plan may take, in MB (10^6 bytes).")
     ] = 2000,
-    since: Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")] = None,
-    until: Annotated[str | None, typer.Option(help="Until this time, ISO 8601.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"From: {WRITTEN}.")] = None,
+    until: Annotated[str | None, typer.Option(help=f"To: {WRITTEN}.")] = None,
     who: Annotated[
         str | None, typer.Option("--as", help="Who reads the audit; else the login name.")
     ] = None,
@@ -60,7 +62,7 @@ def what_if(
     try:
         old = read_rules(current_rules, at="--current-rules") if current_rules else DEFAULT_RULES
         new = read_rules(rules, at="--rules")
-        span = span_of(since, until)
+        span = span_of(since, until, now=datetime.now(UTC))
         opened = opened_studies(_entries(audit, who, is_copy))
         told = replay_rules(
             _shown(_past(documents).between(span)),

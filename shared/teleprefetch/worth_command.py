@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -14,28 +14,39 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from teleprefetch.audit_access import record_reading, span_of
+from teleprefetch.audit_access import record_reading
 from teleprefetch.domain.audit.entry import Entry
+from teleprefetch.domain.times import WRITTEN, span_of
+from teleprefetch.domain.warming_cost import Prices, dollars
 from teleprefetch.domain.worth import By, Worth, worth_of
 from teleprefetch.edge.audit import reading
 from teleprefetch.errors import PrefetchError
+from teleprefetch.price_files import read_prices
 from teleprefetch.worth_page import page
 
 _MISUSE: Final = 2
 _MB: Final = 1_000_000
+_MICRO: Final = 6
 
 
 def worth(
     folders: Annotated[list[Path], typer.Argument(help="Nodes' audit folders, or copies of them.")],
     by: Annotated[By, typer.Option(help="What the lines are told by.")] = "all",
-    since: Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")] = None,
-    until: Annotated[str | None, typer.Option(help="Until this time, ISO 8601.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"From: {WRITTEN}.")] = None,
+    until: Annotated[str | None, typer.Option(help=f"To: {WRITTEN}.")] = None,
     round_trip_ms: Annotated[
         float, typer.Option(min=0, help="To the archive, for the wait that readers were saved.")
     ] = 150,
     bandwidth_mbit: Annotated[
         float, typer.Option(min=0.001, help="To the archive, Mbit/s, for the same.")
     ] = 100,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML: source, read_on, per_1000_calls, frequent_per_gb_month,"
+            " archive_per_gb_month, per_gb_moved, in US$; else HealthImaging's examples."
+        ),
+    ] = None,
     form: Annotated[
         Literal["table", "json", "csv", "html"],
         typer.Option("--format", help="html is a page to print."),
@@ -46,27 +57,29 @@ def worth(
         typer.Option("--copy", help="They are copies; that they are read is not recorded."),
     ] = False,
 ) -> None:
-    """Hit rate, waste and late studies of what was warmed, from what was really read.
+    """Hit rate, waste, late studies and cost of what was warmed, from what was really read.
 
     A hit is a frame that came from the store; waste is what was warmed and opened by nobody; a
-    study is late if an order had listed it and a reader still waited for the archive. Exit code
-    0: told. 2: an option or a folder is not what it should be.
+    study is late if an order had listed it and a reader still waited for the archive. The cost is
+    that of the archive's calls, of bytes on the way, and of priors that reading brings out of its
+    cheaper tier, at most. Exit code 0: told. 2: an option or a file is not what it should be.
     """
     try:
-        times = span_of(since, until)
+        times = span_of(since, until, now=datetime.now(UTC))
+        table = read_prices(prices, at="--prices")
         lines = worth_of(chain.from_iterable(_read(folders, times, who, is_copy)), by=by)
     except PrefetchError as error:
         typer.echo(f"teleprefetch: {error}", err=True)
         raise typer.Exit(_MISUSE) from None
-    rows = [_row(line, round_trip_ms / 1000, bandwidth_mbit * 1e6) for line in lines]
+    rows = [_row(line, round_trip_ms / 1000, bandwidth_mbit * 1e6, table) for line in lines]
     if form == "json":
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     elif form == "csv":
         _write_csv(rows)
     elif form == "html":
-        sys.stdout.write(page(rows, by=by, since=since, until=until))
+        sys.stdout.write(page(rows, by=by, times=times, prices=table))
     else:
-        _print_table(rows, by)
+        _print_table(rows, by, table)
 
 
 def _read(
@@ -86,7 +99,8 @@ def _read(
         )
 
 
-def _row(line: Worth, round_trip_s: float, bandwidth_bps: float) -> dict[str, Any]:
+def _row(line: Worth, round_trip_s: float, bandwidth_bps: float, prices: Prices) -> dict[str, Any]:
+    cost = line.cost(prices)
     saved_s = line.wait_saved_s(round_trip_s=round_trip_s, bandwidth_bps=bandwidth_bps)
     return asdict(line) | {
         "hit_rate": line.hit_rate,
@@ -94,6 +108,14 @@ def _row(line: Worth, round_trip_s: float, bandwidth_bps: float) -> dict[str, An
         "waste_bytes": line.waste_bytes,
         "waste": line.waste,
         "wait_saved_s": round(saved_s, 1),
+        "requests": line.requests,
+        "moved_bytes": line.moved_bytes,
+        "cost_requests_usd": round(cost.requests_usd, _MICRO),
+        "cost_moved_usd": round(cost.moved_usd, _MICRO),
+        "cost_promotions_usd": round(cost.promotions_usd, _MICRO),
+        "cost_usd": round(cost.usd, _MICRO),
+        "prices_source": prices.source,
+        "prices_read_on": prices.read_on.isoformat(),
     }
 
 
@@ -104,10 +126,16 @@ def _write_csv(rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _print_table(rows: Sequence[dict[str, Any]], by: str) -> None:
-    table = Table(title=f"What prefetching was worth, by {by}")
+def _print_table(rows: Sequence[dict[str, Any]], by: str, prices: Prices) -> None:
+    table = Table(
+        title=f"What prefetching was worth, by {by}",
+        caption=f"Prices: {prices.source}, as of {prices.read_on}",
+    )
     table.add_column(by)
-    for name in ("studies", "MB warmed", "opened", "waste", "hit rate", "late", "wait saved"):
+    for name in (
+        "studies", "MB warmed", "opened", "waste", "hit rate", "late", "wait saved", "requests",
+        "MB moved", "US$",
+    ):  # fmt: skip
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -119,6 +147,9 @@ def _print_table(rows: Sequence[dict[str, Any]], by: str) -> None:
             _percent(row["hit_rate"]),
             str(row["late_studies"]),
             f"{row['wait_saved_s']:,.1f} s",
+            f"{row['requests']:,}",
+            f"{row['moved_bytes'] / _MB:,.1f}",
+            dollars(row["cost_usd"]),
         )
     Console().print(table)
 

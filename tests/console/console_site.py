@@ -11,9 +11,11 @@ from teleprefetch.assignment import Notice
 from teleprefetch.errors import NodeUnavailableError
 from teleprefetch.model import PatientKey
 from teleprefetch.operate.site import Site
+from teleprefetch.ports import ImportJobs, Origin
 from teleprefetch.run_records import PastExecution, Run, notice_run_id, patient_words, warm_run_id
 from teleprefetch.settings import PipelineSettings, from_environment
 from teleprefetch.steps.plan_warm import plan_key
+from teleprefetch.steps.release_assignment import Desk
 from tests.builders import (
     PIPELINE_ENVIRONMENT,
     a_plan,
@@ -21,12 +23,15 @@ from tests.builders import (
     a_report,
     a_warmth,
 )
+from tests.fake_origin import FakeOrigin
 from tests.fakes import (
     MemoryAssignments,
     MemoryDocuments,
+    MemoryEvents,
     MemoryHistories,
     MemoryLookupKeys,
     MemoryNodes,
+    MemoryOutcomes,
     MemoryProgress,
     MemoryRuns,
 )
@@ -65,6 +70,11 @@ class ConsoleSite:
     documents: MemoryDocuments = field(default_factory=MemoryDocuments)
     nodes: MemoryNodes = field(default_factory=MemoryNodes)
     node_http: FakeNodeHttp = field(default_factory=FakeNodeHttp)
+    outcomes: MemoryOutcomes = field(default_factory=MemoryOutcomes)
+    events: MemoryEvents = field(default_factory=MemoryEvents)
+    origins: dict[str, Origin] = field(default_factory=lambda: {"archive": FakeOrigin()})
+    import_jobs: dict[str, ImportJobs] = field(default_factory=dict)
+    image_set_changes: dict[str, Any] = field(default_factory=dict)
     lookup_keys: MemoryLookupKeys = field(default_factory=MemoryLookupKeys)
 
     def __post_init__(self) -> None:
@@ -88,6 +98,18 @@ class ConsoleSite:
     @property
     def as_site(self) -> Site:
         return cast("Site", self)
+
+    @property
+    def desk(self) -> Desk:
+        return Desk(
+            assignments=self.assignments,
+            progress=self.progress,
+            documents=self.documents,
+            documents_bucket="documents",
+            events=self.events,
+            outcomes=self.outcomes,
+            runs=self.runs,
+        )
 
     def record(self, run_id: str, **about: Any) -> Run:
         run = Run.parse({"run_id": run_id, "kind": "prefetch", "outcome": "warm"} | about)

@@ -34,6 +34,7 @@ PAGES = {
     "study": f"/studies/{STUDY}",
     "nodes": "/nodes",
     "replay": "/replay",
+    "act": f"/act?study={STUDY}",
     "rules": "/rules",
     "worth": "/worth?by=day",
 }
@@ -241,6 +242,41 @@ def test_a_replay_is_previewed_confirmed_and_recorded(
     assert record.by.endswith(f"#{OPERATOR.subject}")
     assert record.reason == "the archive was down"
     assert page.seen.complaints == []
+
+
+def test_a_node_is_drained_from_its_card_after_a_preview_and_a_reason(
+    shown: tuple[Running, Page], axe: str, shots: Path
+) -> None:
+    running, page = shown
+    page.size(1280, 900)
+    visit(page, running, "/nodes")
+    page.evaluate("document.querySelector('button[value=drain]').click(); 0")
+    ready = "document.getElementById('reason') !== null"
+    page.until(lambda: page.evaluate(ready), "the preview", within_s=WITHIN_S)
+    assert "gets no more orders" in page.evaluate("document.body.innerText")
+    assert violations(page, axe) == []
+    whole(page, 1280, shots / "act-preview-light.png")
+    page.size(400, 900, scheme="dark")
+    whole(page, 400, shots / "act-preview-narrow-dark.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert running.site.nodes.drained() == {"node-b"}
+
+    page.size(1280, 900)
+    page.evaluate("document.querySelector('button.act').click(); 0")  # the browser asks for why
+    assert page.evaluate("document.getElementById('reason').matches(':invalid')")
+    page.evaluate("document.getElementById('reason').value = 'new disk'; 0")
+    page.evaluate("document.querySelector('button.act').click(); 0")
+    done = "!!document.body?.innerText.includes('Commands of 24 hours')"
+    page.until(lambda: page.evaluate(done), "the drain", within_s=WITHIN_S)
+    assert violations(page, axe) == []
+    whole(page, 1280, shots / "acted-light.png")
+
+    assert running.site.nodes.drained() == {"node-a", "node-b"}
+    [record] = running.site.runs.find(RunFilter(kind="command"), limit=9)
+    assert (record.cause, record.reason) == ("drain of node-a", "new disk")
+    assert record.by.endswith(f"#{OPERATOR.subject}")
+    assert page.seen.complaints == []
+    running.site.nodes.undrain("node-a")
 
 
 def test_rules_are_tried(shown: tuple[Running, Page], axe: str, shots: Path) -> None:

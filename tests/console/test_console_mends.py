@@ -119,7 +119,7 @@ def test_an_operator_finds_why_and_replays_it_and_it_is_warm(
         assert "partial" in wait_for(page, "as of")
         shoot(page, tmp_path, "now")
         page.open(f"{console}/find")
-        wait_for(page, "A study, run or assignment")
+        wait_for(page, "A study, run, assignment or event")
         page.evaluate("document.getElementById('what').value = 'missed-1'; 0")
         page.evaluate("document.querySelector('form[action=\"/why\"] button').click(); 0")
         told = wait_for(page, "What happened")

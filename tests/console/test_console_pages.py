@@ -78,7 +78,7 @@ def test_find_answers_as_the_command_does(operator: Visitor) -> None:
         ("kind=nope", "kind"),
         ("outcome=nope", "outcome"),
         ("since=yesterday", "since"),
-        ("since=2026-11-24T12:00:00", "since"),
+        ("since=2026-11-24T25:00:00", "since"),
         ("location=a b", "reading_location"),
     ],
 )
@@ -162,7 +162,7 @@ def test_nodes_and_locations_tell_what_is_ready_full_and_drained(operator: Visit
 def test_worth_has_a_table_beside_each_plot_and_both_say_the_same(operator: Visitor) -> None:
     text = operator.get("/worth?by=day&since=7d").text
 
-    ids = ("in-time", "time-to-warm", "hit-rate", "waste")
+    ids = ("in-time", "time-to-warm", "hit-rate", "waste", "cost")
     sections = {name: text.partition(f'id="{name}"')[2].partition("</section>")[0] for name in ids}
     assert all("<svg" in one and "<table>" in one for one in sections.values())
     assert "100.0%" in sections["in-time"]
@@ -171,6 +171,10 @@ def test_worth_has_a_table_beside_each_plot_and_both_say_the_same(operator: Visi
     assert "0.0%" in sections["waste"]
     assert ">12.0<" in sections["waste"]
     assert "75.0%" in sections["waste"]
+    # on each day 2 series: two calls each, and four frames; a reader waited for one more
+    assert ">12<" in sections["cost"]
+    assert ">13<" in sections["cost"]
+    assert "as of 2026-11-24" in sections["cost"]
     assert "Late studies" in text
 
 
@@ -179,6 +183,7 @@ def test_worth_by_rank_and_by_location(operator: Visitor) -> None:
     assert "prior 1" in by_rank
     assert "Notices have no rank" in by_rank
     assert "node-a" in operator.get("/worth?by=location").text
+    assert "Notices have no modality" in operator.get("/worth?by=modality").text
     assert operator.get("/worth?by=nothing").status == 400
     assert operator.get("/worth?since=soon").status == 400
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from teleprefetch import runtime
 from teleprefetch.cli import app
+from teleprefetch.domain.times import WRITTEN
 from teleprefetch.local.aws import LocalAws
-from teleprefetch.operate.present import time_of
 from teleprefetch.run_records import Run
 from tests.builders import DATASTORE_ID
 
@@ -106,7 +106,8 @@ def test_what_others_wrote_is_no_markup_and_no_colour_is_none(aws: LocalAws) -> 
         (("find", "--outcome", "lukewarm"), "options.outcome: "),
         (("find", "--study", "1.2.x"), "options.study_instance_uid: "),
         (("find", "--since", "yesterday"), "--since: neither"),
-        (("find", "--until", "2026-11-24T12:00:00"), "--until: neither"),
+        (("find", "--until", "2026-11-24T25:00:00"), "--until: neither"),
+        (("find", "--event", "not an id"), "options.event_id: "),
         (("replay", "--status", "BROKEN", "--dry-run"), "--status: one or more of RUNNING"),
         (("replay", "--outcome", "lukewarm", "--dry-run"), "--outcome: one or more of"),
         (("replay",), "--reason: missing"),
@@ -120,7 +121,7 @@ def test_what_others_wrote_is_no_markup_and_no_colour_is_none(aws: LocalAws) -> 
         ),
         (("drain", "node-x", "--reason", "r"), "NODE: not in ROUTING.nodes"),
         (("drain", "node-a"), "--reason: missing"),
-        (("why", "nothing"), "WHAT: no study, run or assignment"),
+        (("why", "nothing"), "WHAT: no study, run, assignment or event"),
     ],
 )
 def test_a_wrong_option_is_named_and_is_exit_code_2(
@@ -188,16 +189,55 @@ def test_a_purge_that_is_not_confirmed_orders_nothing(aws: LocalAws) -> None:
     assert json.loads(run("status", "--json").stdout)["nodes"][0]["orders_waiting"] == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "at"),
-    [
-        ("90m", NOW - timedelta(minutes=90)),
-        ("24h", NOW - timedelta(hours=24)),
-        ("7d", NOW - timedelta(days=7)),
-        ("30s", NOW - timedelta(seconds=30)),
-        ("2026-11-24T10:00:00Z", NOW - timedelta(hours=2)),
-        ("2026-11-24T12:00:00+02:00", NOW - timedelta(hours=2)),
-    ],
-)
-def test_times_are_as_people_write_them(text: str, at: datetime) -> None:
-    assert time_of(text, now=NOW, option="--since") == at
+def _times(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _times(each, (*path, name))
+    for parameter in command.params:
+        if parameter.name in {"since", "until"}:
+            yield " ".join((*path, parameter.name)), parameter.help
+
+
+def test_each_option_that_is_a_time_says_how_one_is_written() -> None:
+    times = dict(_times(typer.main.get_command(app)))
+
+    assert {"status since", "find until", "audit query since", "audit verify until", "worth since",
+            "what-if until", "replay since"} <= times.keys()  # fmt: skip
+    assert [name for name, told in times.items() if WRITTEN not in told] == []
+
+
+@pytest.mark.parametrize("text", ["90m", "2026-11-24", "2026-11-24T10:00:00"])
+def test_operators_commands_and_audits_read_times_alike(
+    aws: LocalAws, tmp_path: Path, text: str
+) -> None:
+    assert run("find", "--since", text).exit_code in {0, 1}
+    read = run("audit", "query", str(tmp_path), "--since", text, "--copy")
+    assert "no lane in this folder" in read.stderr
+
+
+def test_a_study_is_found_and_told_by_the_event_that_all_came_of(aws: LocalAws) -> None:
+    event_id = "6a7e8feb-b491-4cf7-a9f1-bf3703467718"
+    for run_id, kind in (("imp-9", "import"), ("study-9", "prefetch"), ("warm-9", "warm")):
+        about = {"run_id": run_id, "kind": kind, "at": NOW, "event_id": event_id, "outcome": "warm"}
+        study = {} if kind == "import" else {"study_instance_uid": "1.2.9"}
+        runtime.runs().record(Run.parse(about | study))
+
+    found = json.loads(run("find", "--event", event_id, "--json").stdout)["runs"]
+    assert {one["run_id"] for one in found} == {"imp-9", "study-9", "warm-9"}
+    by_event = run("why", event_id, "--json")
+    assert by_event.exit_code == 0
+    story = json.loads(by_event.stdout)
+    assert (story["study_instance_uid"], story["event_id"]) == ("1.2.9", event_id)
+    assert {moment["event_id"] for moment in story["moments"]} == {event_id}
+    assert f"event of the newest prefetch: {event_id}" in run("why", "1.2.9").stdout
+
+
+def test_an_event_of_several_studies_is_no_answer_to_why(aws: LocalAws) -> None:
+    for number in (1, 2):
+        about = {"run_id": f"study-of-two-{number}", "kind": "prefetch", "at": NOW,
+                 "outcome": "warm", "study_instance_uid": f"1.2.2.{number}"}  # fmt: skip
+        runtime.runs().record(Run.parse(about | {"event_id": "of-two"}))
+
+    done = run("why", "of-two")
+
+    assert done.exit_code == 2
+    assert "WHAT: 2 studies came of that event; find --event" in done.stderr

@@ -300,3 +300,12 @@ def test_series_that_are_not_counted_share_the_instances_of_their_study() -> Non
 
     assert sizes_of(counted) == (30 * CT_INSTANCE_BYTES,) * 2
     assert sum(sizes_of(uncounted)) == study_bytes(a_study("1", series=()))
+
+
+def test_each_planned_prior_names_the_rule_that_gave_it_most() -> None:
+    plan = a_plan(a_study("1.2.2"), a_study("1.2.3", "XR WRIST", modality="DX"))
+    rules = {one.study_instance_uid: one for one in plan.priors}
+
+    assert rules["1.2.2"].rule == "anatomy"
+    assert all(one.rule for one in plan.priors)
+    assert a_plan().priors == ()

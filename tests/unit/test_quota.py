@@ -182,3 +182,21 @@ def test_together_busy_nodes_use_nearly_all_of_what_warming_has() -> None:
     assert bucket.refused == 0
     shares = [len(node.spent_at_s) for node in nodes]
     assert min(shares) > 0.5 * max(shares)
+
+
+def test_of_a_hundred_busy_nodes_none_has_more_than_twice_what_another_has() -> None:
+    """Each has its part; of the tenth that is left the first to come have as much again."""
+    clock = VirtualClock()
+    ledger = MemoryQuotaLedger(date_s=lambda: math.floor(clock()))
+    quota = HEALTHIMAGING_QUOTAS["GetImageFrame"]
+    nodes = [QuotaNode(clock, ledger, quota, queued=10**6) for _ in range(100)]
+    looks_at_s = [clock()] * 100
+    for _ in range(400):
+        clock.now_s += 0.05
+        for number, node in enumerate(nodes):
+            if clock() >= looks_at_s[number]:
+                looks_at_s[number] = clock() + max(0.05, node.keeper.step())
+            node.spend()
+    shares = [sum(at_s >= 1010 for at_s in node.spent_at_s) for node in nodes]
+    assert sum(shares) >= 0.95 * 10 * 800
+    assert max(shares) <= 2.5 * min(shares), "of part windows one counts more than another"

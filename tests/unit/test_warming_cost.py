@@ -1,10 +1,23 @@
 """What warming costs, and what a cap leaves out."""
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teleprefetch.domain.warming_cost import MICRO, Priced, Prices, beyond, price_of, priced
+from teleprefetch.domain.warming_cost import (
+    MICRO,
+    Priced,
+    Prices,
+    beyond,
+    cost_of,
+    dollars,
+    price_of,
+    priced,
+    prices_of,
+)
+from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import PlannedSeries, Role, SeriesPointer
 
 
@@ -56,3 +69,49 @@ def test_series_are_priced_the_current_study_first() -> None:
         [planned("prior", 2, 1), planned("current", 0, 1), planned("prior", 1, 1)], Prices()
     )
     assert [one.at for one in found] == [1, 2, 0]
+
+
+TABLE = """
+source = "our contract"
+read_on = 2026-10-01
+per_1000_calls = 0.004
+per_gb_moved = 0.09
+"""
+
+
+def test_a_table_of_ones_own_says_whose_prices_they_are_and_keeps_the_rest() -> None:
+    prices = prices_of(TABLE, at="--prices")
+    assert (prices.source, prices.read_on) == ("our contract", date(2026, 10, 1))
+    assert (prices.per_1000_calls, prices.per_gb_moved) == (0.004, 0.09)
+    assert prices.frequent_per_gb_month == Prices().frequent_per_gb_month
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("per_1000_calls = 1", "--prices.source: missing"),
+        ('source = "x"', "--prices.read_on: missing"),
+        (TABLE + "per_byte = 1", "--prices.per_byte"),
+        (TABLE.replace("0.09", "-1"), "--prices.per_gb_moved"),
+        (TABLE.replace("0.09", "inf"), "--prices.per_gb_moved"),
+        (TABLE.replace("0.09", "nan"), "--prices.per_gb_moved"),
+        ("= x", "--prices: not TOML"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_by_its_key(text: str, named: str) -> None:
+    with pytest.raises(InvalidPayloadError, match=named):
+        prices_of(text, at="--prices")
+
+
+def test_nothing_used_costs_nothing_and_a_tier_that_is_dearer_saves_nothing() -> None:
+    nothing = cost_of(requests=0, moved_bytes=0, promoted_bytes=0, prices=Prices())
+    assert nothing.usd == 0
+    odd = Prices(archive_per_gb_month=9)
+    assert cost_of(requests=0, moved_bytes=0, promoted_bytes=2**30, prices=odd).usd == 0
+
+
+@pytest.mark.parametrize(
+    ("usd", "told"), [(0, "0.0000"), (0.00126, "0.0013"), (1, "1.00"), (1234.5, "1,234.50")]
+)
+def test_an_amount_is_told_to_the_cent_or_what_is_less_finer(usd: float, told: str) -> None:
+    assert dollars(usd) == told

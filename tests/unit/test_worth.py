@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from teleprefetch.domain.audit.entry import Entry
+from teleprefetch.domain.warming_cost import Prices
 from teleprefetch.domain.worth import NOT_WARMED, Worth, worth_of
 from tests.audit_builders import a_record, an_entry
 
@@ -64,7 +65,7 @@ def week() -> list[Entry]:
     day = timedelta(days=1)
     return [
         warmed("1.1", at=MONDAY, frames=10, size_bytes=1000, modality="CT"),
-        warmed("1.2", at=MONDAY, frames=4, size_bytes=800, rank=1, modality="CT"),
+        warmed("1.2", at=MONDAY, frames=4, size_bytes=800, rank=1, modality="CT", rule="anatomy"),
         warmed("1.3", at=MONDAY, frames=5, size_bytes=500, rank=2, modality="MR"),
         served("1.1", at=MONDAY + day, frames="1-10", size_bytes=1000),
         served("1.1", at=MONDAY + day, frames="1-3", size_bytes=300),
@@ -91,7 +92,14 @@ def test_the_whole_week_agrees_with_the_figures_made_by_hand(week: list[Entry]) 
         origin_frames=2,
         origin_bytes=600,
         late_studies=1,
+        metadata_reads=4,
+        fetched_frames=10 + 4 + 5 + 2,
+        fetched_bytes=1000 + 800 + 500 + 600,
+        promoted_series=2,  # the prior that came late was the reader's own read
+        promoted_bytes=2 * 5_000_000,
     )
+    assert every.requests == 2 * 4 + 21 + 2
+    assert every.moved_bytes == 2900 + 600
     assert every.hit_rate == 15 / 17
     assert every.hit_rate_bytes == 1700 / 2300
     assert every.waste_bytes == 400 + 500
@@ -107,6 +115,7 @@ def test_the_whole_week_agrees_with_the_figures_made_by_hand(week: list[Entry]) 
         ("day", ["2026-11-16", "2026-11-17", NOT_WARMED]),
         ("rank", ["current", "prior 1", "prior 2", NOT_WARMED]),
         ("modality", ["CT", "MR", NOT_WARMED]),
+        ("rule", ["anatomy", "current", "unknown", NOT_WARMED]),
         ("origin", ["store-1", NOT_WARMED]),
         ("location", ["node-a", NOT_WARMED]),
     ],
@@ -118,7 +127,10 @@ def test_the_groups_of_each_view_add_up_to_the_whole(
     lines = worth_of(week, by=by)
 
     assert [line.group for line in lines] == groups
-    for figure in ("warmed_bytes", "opened_bytes", "hit_frames", "origin_bytes", "late_studies"):
+    for figure in (
+        "warmed_bytes", "opened_bytes", "hit_frames", "origin_bytes", "late_studies", "requests",
+        "moved_bytes", "promoted_bytes",
+    ):  # fmt: skip
         assert sum(getattr(line, figure) for line in lines[:-1]) == getattr(every, figure)
 
 
@@ -170,3 +182,65 @@ def test_the_wait_saved_is_a_round_trip_a_frame_and_the_bytes_over_the_bandwidth
 
 def test_an_empty_audit_has_no_lines() -> None:
     assert worth_of([]) == ()
+
+
+GB = 2**30
+
+
+def fetched(study: str, *, at: datetime, rank: int = 1, frames: int = 100, gb: float = 1) -> Entry:
+    size = int(gb * GB)
+    told = {"metadata_reads": 1, "fetched_frames": frames, "fetched_bytes": size}
+    return warmed(study, at=at, frames=100, size_bytes=GB, rank=rank, **told)
+
+
+def test_the_cost_of_a_week_agrees_with_figures_made_by_hand() -> None:
+    entries = [
+        fetched("1.1", at=MONDAY, rank=0),
+        fetched("1.2", at=MONDAY),
+        fetched("1.3", at=MONDAY, frames=40, gb=0.4),
+        served("1.4", at=MONDAY, frames="1-500", size_bytes=GB // 2, source="origin"),
+    ]
+    prices = Prices(per_1000_calls=5, per_gb_moved=0.09)
+
+    every, unknown = worth_of(entries)
+    cost = every.cost(prices)
+
+    assert every.requests == 3 * 2 + 100 + 100 + 40
+    assert cost.requests_usd == pytest.approx(246 * 0.005)
+    assert cost.moved_usd == pytest.approx(2.4 * 0.09)
+    assert (every.promoted_series, every.promoted_bytes) == (2, 2 * GB)
+    assert cost.promotions_usd == pytest.approx(2 * (0.105 - 0.006))
+    assert cost.usd == pytest.approx(1.23 + 0.216 + 0.198)
+    # what no order had brought costs readers' own requests
+    assert unknown.cost(prices) == pytest.approx((500 * 0.005, 0.5 * 0.09, 0))
+
+
+def test_what_is_held_already_costs_nothing() -> None:
+    nothing = {"metadata_reads": 0, "fetched_frames": 0, "fetched_bytes": 0}
+    entries = [
+        fetched("1.2", at=MONDAY),
+        warmed("1.2", at=MONDAY + timedelta(days=60), frames=100, size_bytes=GB, rank=1, **nothing),
+    ]
+
+    [line] = worth_of(entries)
+
+    assert (line.requests, line.moved_bytes, line.promoted_series) == (102, GB, 1)
+
+
+@pytest.mark.parametrize(("days", "promotions"), [(29, 1), (30, 2), (400, 2)])
+def test_a_prior_is_promoted_again_once_it_may_have_been_archived_again(
+    days: int, promotions: int
+) -> None:
+    entries = [fetched("1.2", at=MONDAY), fetched("1.2", at=MONDAY + timedelta(days=days))]
+
+    [line] = worth_of(entries)
+
+    assert line.promoted_series == promotions
+    assert line.promoted_bytes == promotions * GB
+    assert line.requests == 2 * 102
+
+
+def test_the_current_study_is_never_promoted() -> None:
+    [line] = worth_of([fetched("1.1", at=MONDAY, rank=0)])
+
+    assert (line.promoted_series, line.promoted_bytes) == (0, 0)

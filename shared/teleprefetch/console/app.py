@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from teleprefetch.console import (
+    acting,
     finding,
     nodes,
     now_page,
@@ -48,6 +49,8 @@ _PAGES: Final[dict[str, Handler]] = {
     "/nodes": nodes.show,
     "/replay": replaying.ask,
     "/replay/{job}": replaying.show,
+    "/act": acting.ask,
+    "/act/{job}": acting.show,
     "/rules": rules_page.ask,
     "/rules/{job}": rules_page.show,
     "/worth": worth_view.show,
@@ -56,6 +59,8 @@ _FORMS: Final[dict[str, Handler]] = {
     "/find": finding.look_up,
     "/replay": replaying.preview,
     "/replay/{job}": replaying.confirm,
+    "/act": acting.preview,
+    "/act/{job}": acting.confirm,
     "/rules": rules_page.preview,
 }
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -16,6 +16,7 @@ from teleprefetch.audit_access import record_reading
 from teleprefetch.console.jobs import Jobs
 from teleprefetch.console.rendering import html
 from teleprefetch.console.sessions import Session, Sessions
+from teleprefetch.domain.warming_cost import Prices
 from teleprefetch.operate.site import Site
 
 
@@ -24,7 +25,8 @@ class Console:
     """What pages work with.
 
     `past` is what past prefetches found. `audits` are the nodes' audit folders, or copies of them:
-    of a copy it is not recorded who reads it. `sleep` holds replays to their rate.
+    of a copy it is not recorded who reads it. `sleep` holds replays to their rate, `prices` are
+    what the archive's calls and storage cost.
     """
 
     site: Site
@@ -35,6 +37,7 @@ class Console:
     are_copies: bool
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
+    prices: Prices = field(default_factory=Prices)
     reading: threading.Lock = field(default_factory=threading.Lock)
 
     def audits_for(self, who: str, *, asked: str) -> tuple[Path, ...]:

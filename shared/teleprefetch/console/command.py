@@ -10,6 +10,7 @@ import typer
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.operate.commands import StackName, open_site
 from teleprefetch.operate.present import PROBLEM, answered
+from teleprefetch.price_files import read_prices
 
 
 def console(
@@ -25,6 +26,9 @@ def console(
     is_copy: Annotated[
         bool, typer.Option("--copy", help="The audits are copies; reading is not recorded.")
     ] = False,
+    prices: Annotated[
+        Path | None, typer.Option(help="TOML of prices, as of `teleprefetch worth --prices`.")
+    ] = None,
 ) -> None:
     """Serve the operators' console, until Ctrl-C: what is under way, why, replays, rules, worth.
 
@@ -48,8 +52,11 @@ def console(
         named = f"[{host}]" if ":" in host else host
         url = settings.console_url or f"http://{named}:{port}"
         site = open_site(stack)
-        audits = tuple(audit)
-        with open_console(site, settings, url=url, audits=audits, are_copies=is_copy) as app:
+        opened = open_console(
+            site, settings, url=url, audits=tuple(audit), are_copies=is_copy,
+            prices=read_prices(prices, at="--prices"),
+        )  # fmt: skip
+        with opened as app:
             # its access log would hold studies' UIDs
             config = uvicorn.Config(
                 app, host=host, port=port, access_log=False, log_level="warning",

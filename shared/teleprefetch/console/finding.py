@@ -11,15 +11,19 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from teleprefetch.console.asking import Asked, to
+from teleprefetch.domain.times import time_of
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import PatientKey
-from teleprefetch.operate.present import time_of
 from teleprefetch.run_records import KINDS, RunFilter, RunOutcome, patient_words
 
 PAGE: Final = 50
-_PLAIN: Final = ("study", "reader", "location", "kind", "outcome", "since", "until")
+_PLAIN: Final = ("study", "reader", "location", "event", "kind", "outcome", "since", "until")
 _KEYS: Final = ("accession_key", "patient_key")
-_FIELD_OF: Final = {"study": "study_instance_uid", "location": "reading_location"}
+_FIELD_OF: Final = {
+    "study": "study_instance_uid",
+    "location": "reading_location",
+    "event": "event_id",
+}
 OUTCOMES: Final = tuple(
     name for part in get_args(RunOutcome) for name in (get_args(part) or (part,))
 )

@@ -18,7 +18,8 @@ class Job:
     """One piece of work; its own thread writes, pages read.
 
     Attributes:
-        kind: what it is, which is where its page is: `preview`, `replay` or `rules`.
+        kind: what it is, which is where its page is: `preview`, `replay`, `rules`, `actpreview` or
+            `acted`.
         by: who began it.
         about: what it was asked.
         done: what came of it so far.

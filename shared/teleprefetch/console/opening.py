@@ -21,6 +21,7 @@ from teleprefetch.console.seal import Seal, key_of
 from teleprefetch.console.sessions import Sessions
 from teleprefetch.console.settings import ConsoleSettings, check_console_url
 from teleprefetch.domain.tokens.verifier import Verifier
+from teleprefetch.domain.warming_cost import Prices
 from teleprefetch.edge.audit.reading import node_of
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
 from teleprefetch.operate.site import Site, client
@@ -41,6 +42,7 @@ def open_console(
     url: str,
     audits: tuple[Path, ...],
     are_copies: bool = False,
+    prices: Prices | None = None,
 ) -> Iterator[ASGIApp]:
     """The console of a stack; what it began has ended when it is left.
 
@@ -50,6 +52,7 @@ def open_console(
         url: where browsers reach it.
         audits: nodes' audit folders, or copies of them.
         are_copies: that they are read is not recorded.
+        prices: what the archive costs; HealthImaging's examples, if not given.
 
     Raises:
         InvalidPayloadError: a setting cannot be used, or a folder holds no audit.
@@ -74,7 +77,7 @@ def open_console(
     console = Console(
         site=site, sessions=sessions, jobs=jobs, past=past, audits=audits, are_copies=are_copies,
         now=now,
-        sleep=time.sleep,
+        sleep=time.sleep, prices=prices or Prices(),
     )  # fmt: skip
     _make_ports(site)
     keys.warm_up()
@@ -91,7 +94,10 @@ def _make_ports(site: Site) -> None:
     A boto3 client may be used in several, the session that makes it may not (boto3's guide,
     "Session").
     """
-    for name in ("runs", "progress", "assignments", "nodes", "documents", "histories", "node_http"):
+    for name in (
+        "runs", "progress", "assignments", "nodes", "documents", "histories", "node_http", "desk",
+        "origins", "import_jobs", "image_set_changes",
+    ):  # fmt: skip
         getattr(site, name)
     if site.settings.lookup_key_id:
         _ = site.lookup_keys

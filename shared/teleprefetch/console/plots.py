@@ -97,6 +97,8 @@ def _y(value: float, highest: float) -> float:
 def _figure(value: float, unit: str) -> str:
     if unit == "%":
         return f"{value * 100:.0f}%"
+    if 0 < value < 0.1:
+        return f"{value:.2g} {unit}".rstrip()
     digits = 0 if value >= 10 or value == 0 else 1
     return f"{value:,.{digits}f} {unit}".rstrip()
 

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from teleprefetch.console.asking import Asked, Console, to
 from teleprefetch.console.finding import OUTCOMES
 from teleprefetch.console.jobs import Job
+from teleprefetch.domain.times import time_of
 from teleprefetch.errors import InvalidPayloadError, PrefetchError, StudyNotFoundError
-from teleprefetch.operate.present import time_of
 from teleprefetch.operate.replay import Replayed, replay
 from teleprefetch.operate.replay_rules import Mode
 from teleprefetch.operate.replay_subjects import Order
@@ -165,7 +165,7 @@ def _page(asked: Asked, job: Job, *, error: str = "", status: int = 200) -> Resp
 def _job(asked: Asked, *, kind: str | None = None) -> Job:
     job_id = asked.request.path_params["job"]
     job = asked.console.jobs.of(job_id, kind or job_id.partition("-")[0])
-    if job is None:
+    if job is None or not isinstance(job.about, Wanted):
         raise StudyNotFoundError("replay: not known any more; what was replayed is found by Find")
     return job
 

@@ -16,9 +16,9 @@ from teleprefetch.domain.audit.questions import opened_studies
 from teleprefetch.domain.counterfactual import Counterfactual, Past, replay_rules, rows_of
 from teleprefetch.domain.rule_check import checked_rules
 from teleprefetch.domain.rules import DEFAULT_RULES, SiteRules
+from teleprefetch.domain.times import time_of
 from teleprefetch.edge.audit import reading
 from teleprefetch.errors import InvalidPayloadError, StudyNotFoundError
-from teleprefetch.operate.present import time_of
 
 _MOST_BYTES: Final = 100_000
 _SHOWN: Final = 50

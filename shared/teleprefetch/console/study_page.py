@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -10,8 +11,8 @@ from teleprefetch.console.asking import Asked, to
 from teleprefetch.dicom import is_uid
 from teleprefetch.errors import StudyNotFoundError
 from teleprefetch.operate.replay import WARM
-from teleprefetch.operate.timeline import Moment, Story, story_of
-from teleprefetch.run_records import Run, notice_run_id
+from teleprefetch.operate.timeline import Moment, Story, story_of, studies_named
+from teleprefetch.run_records import Run
 
 _EVENTS: Final = frozenset({"import", "assigned", "command", "replay"})
 
@@ -25,15 +26,16 @@ class Stage(NamedTuple):
 
 
 def find(asked: Asked) -> Response:
-    """Go to the study that a UID, a run or an assignment is about."""
+    """Go to the study that a UID, a run, an assignment or an event is about."""
     what = asked.query("what")
     if is_uid(what):
         return to(f"/studies/{what}")
-    site = asked.console.site
-    run = (site.runs.run(what) or site.runs.run(notice_run_id(what))) if what else None
-    if run is None or run.study_instance_uid is None:
-        raise StudyNotFoundError("no study, run or assignment is known by that name")
-    return to(f"/studies/{run.study_instance_uid}")
+    studies = studies_named(asked.console.site, what) if what else ()
+    if len(studies) > 1:
+        return to(f"/find?event={quote(what)}#found")
+    if not studies:
+        raise StudyNotFoundError("no study, run, assignment or event is known by that name")
+    return to(f"/studies/{studies[0]}")
 
 
 def show(asked: Asked) -> Response:
@@ -57,6 +59,7 @@ def show(asked: Asked) -> Response:
         moments=_with_steps(moments),
         stages=_stages(moments, prefetch, has_audit=bool(console.audits)),
         newest=newest,
+        location=prefetch.reading_location if prefetch is not None else None,
     )
 
 

@@ -13,17 +13,19 @@ from teleprefetch.console.gate_figures import GateLine, by_day, by_location, gat
 from teleprefetch.console.plots import Column, columns
 from teleprefetch.console.rendering import percent
 from teleprefetch.domain.audit.entry import Entry
+from teleprefetch.domain.times import time_of
+from teleprefetch.domain.warming_cost import Prices, dollars
 from teleprefetch.domain.worth import Worth, worth_of
 from teleprefetch.edge.audit import reading
 from teleprefetch.errors import InvalidPayloadError
-from teleprefetch.operate.present import time_of
 from teleprefetch.run_records import RunFilter
 
-By = Literal["day", "location", "rank"]
+By = Literal["day", "location", "rank", "rule", "modality"]
 MOST_NOTICES: Final = 5_000
 _BYS: Final[tuple[By, ...]] = get_args(By)
 _MB: Final = 1_000_000
-_DAYS: Final = {"day": " A study counts on the day it was warmed.", "location": "", "rank": ""}
+_DAYS: Final = {"day": " A study counts on the day it was warmed."}
+_KNOWN_OF_NOTICES: Final = frozenset({"day", "location"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +41,14 @@ class Plot:
 
 
 def show(asked: Asked) -> Response:
-    """The plots, each with its table; by day, location or rank."""
+    """The plots, each with its table."""
     by, since_text = asked.query("by") or "day", asked.query("since") or "7d"
     if by not in _BYS:
         raise InvalidPayloadError(f"by: one of {', '.join(_BYS)}")
     console = asked.console
     since = time_of(since_text, now=console.now(), option="since")
     notices = console.site.runs.find(RunFilter(kind="notice", since=since), limit=MOST_NOTICES)
-    # the records of a notice do not know of ranks
+    # the records of a notice do not know of ranks, rules and modalities
     gate = gate_lines(notices, by_location if by == "location" else by_day)
     lines: tuple[Worth, ...] = ()
     if console.audits:
@@ -64,11 +66,13 @@ def show(asked: Asked) -> Response:
             *_gate_plots(gate, gate_by),
             *_hit_plot(lines, by),
             *_waste_plot(warmed, by),
+            *_cost_plot(lines, by, console.prices),
         ),
         late=_late(warmed),
         has_audit=bool(console.audits),
         is_cut=len(notices) == MOST_NOTICES,
         most=MOST_NOTICES,
+        are_notices_by_day=by not in _KNOWN_OF_NOTICES,
     )
 
 
@@ -117,7 +121,7 @@ def _hit_plot(lines: tuple[Worth, ...], by: str) -> Iterator[Plot]:
         id="hit-rate",
         title=title,
         told="The share of frames sent to readers that came from the store; “not warmed” is what no"
-        " order had brought." + _DAYS[by],
+        " order had brought." + _DAYS.get(by, ""),
         svg=columns(
             title, [Column(label=one.group, value=one.hit_rate) for one in lines], unit="%", top=1
         ),
@@ -135,41 +139,58 @@ def _hit_plot(lines: tuple[Worth, ...], by: str) -> Iterator[Plot]:
 
 
 def _waste_plot(lines: tuple[Worth, ...], by: str) -> Iterator[Plot]:
-    """By bytes; by frames where the audit has no bytes of what was warmed."""
     if not lines:
         return
-    is_by_bytes = any(one.warmed_bytes for one in lines)
-    title = f"Wasted {'bytes' if is_by_bytes else 'frames'}, by {by}"
-    told = "Warmed, and opened by nobody." + _DAYS[by]
-    told += "" if is_by_bytes else " The audit does not tell bytes."
-    figures = [_warmed_and_wasted(one, is_by_bytes=is_by_bytes) for one in lines]
-    unit = "MB" if is_by_bytes else "frames"
+    title = f"Wasted bytes, by {by}"
     yield Plot(
         id="waste",
         title=title,
-        told=told,
+        told="Warmed, and opened by nobody." + _DAYS.get(by, ""),
         svg=columns(
             title,
-            [Column(label=group, value=wasted) for group, _, wasted in figures],
-            unit="MB" if is_by_bytes else "",
+            [Column(label=one.group, value=one.waste_bytes / _MB) for one in lines],
+            unit="MB",
         ),
-        heads=(by, f"{unit} warmed", f"{unit} wasted", "waste"),
+        heads=(by, "MB warmed", "MB wasted", "waste"),
         rows=tuple(
             (
-                group,
-                f"{warmed:,.{1 if is_by_bytes else 0}f}",
-                f"{wasted:,.{1 if is_by_bytes else 0}f}",
-                percent(wasted / warmed if warmed else None),
+                one.group,
+                f"{one.warmed_bytes / _MB:,.1f}",
+                f"{one.waste_bytes / _MB:,.1f}",
+                percent(one.waste),
             )
-            for group, warmed, wasted in figures
+            for one in lines
         ),
     )
 
 
-def _warmed_and_wasted(line: Worth, *, is_by_bytes: bool) -> tuple[str, float, float]:
-    if is_by_bytes:
-        return line.group, line.warmed_bytes / _MB, line.waste_bytes / _MB
-    return line.group, line.warmed_frames, line.warmed_frames - line.opened_frames
+def _cost_plot(lines: tuple[Worth, ...], by: str, prices: Prices) -> Iterator[Plot]:
+    """What the archive asked; also for what no order had brought."""
+    if not lines:
+        return
+    title = f"Cost at the archive in US$, by {by}"
+    costs = [(one, one.cost(prices)) for one in lines]
+    yield Plot(
+        id="cost",
+        title=title,
+        told="For calls, bytes on the way, and priors that reading may have brought out of the"
+        f" cheaper tier, at most.{_DAYS.get(by, '')} Prices: {prices.source}, as of"
+        f" {prices.read_on}.",
+        svg=columns(
+            title, [Column(label=one.group, value=cost.usd) for one, cost in costs], unit=""
+        ),
+        heads=(by, "requests", "MB moved", "promoted", "US$"),
+        rows=tuple(
+            (
+                one.group,
+                f"{one.requests:,}",
+                f"{one.moved_bytes / _MB:,.1f}",
+                f"{one.promoted_series:,}",
+                dollars(cost.usd),
+            )
+            for one, cost in costs
+        ),
+    )
 
 
 def _late(lines: tuple[Worth, ...]) -> tuple[tuple[str, str, str], ...]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 from teleprefetch.domain.exam import Exam, day_of, exam_of
 from teleprefetch.domain.relevance import Ranking
@@ -20,6 +21,8 @@ from teleprefetch.model import (
     StudyRecord,
     Term,
 )
+
+_NO_TERM: Final = Term(term="", points=0, reason="")
 
 
 @dataclass(slots=True)
@@ -184,7 +187,12 @@ def _planned(prior: RankedPrior, left_out: dict[str, str]) -> PlannedPrior:
         score=prior.score,
         reasons=tuple([_told(term) for term in prior.terms]),
         taken=left_out.get(uid, "partial").startswith("partial"),
+        rule=max(prior.terms, key=_points, default=_NO_TERM).term,
     )
+
+
+def _points(term: Term) -> float:
+    return term.points
 
 
 @lru_cache(maxsize=4_096)

@@ -162,7 +162,8 @@ def share_of(limit: int, *, need: int, part: int, usable: int, elapsed: float, h
     """How many more tokens of a window a node may ask for.
 
     In the first half of the window each has its part; later what is left is anybody's, as far as it
-    can be used evenly in the time that is left.
+    can be used evenly in the time that is left, and no more at a time than the part: of a hundred
+    busy nodes the one that came first took half of what was left.
 
     Args:
         limit: the window's tokens.
@@ -173,5 +174,5 @@ def share_of(limit: int, *, need: int, part: int, usable: int, elapsed: float, h
         held: how many of the window's tokens the node has leased already.
     """
     if elapsed >= _HALF:
-        return min(need, usable, math.ceil(limit * (1 - elapsed)))
+        return min(need, usable, part, math.ceil(limit * (1 - elapsed)))
     return max(0, min(need, part - held))

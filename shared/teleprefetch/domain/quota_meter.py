@@ -20,6 +20,7 @@ from teleprefetch.domain.quota import (
     usable,
 )
 from teleprefetch.domain.quota_tokens import LeasedTokens
+from teleprefetch.domain.quota_use import QuotaUse
 from teleprefetch.quotas import Ask, Lease, QuotaState
 
 _EMPTY: Final = QuotaState()
@@ -68,6 +69,7 @@ class QuotaMeter:
     _readers: int = 0
     _readers_now: int = 0
     _readers_slot: int = -2
+    use: QuotaUse = field(default_factory=QuotaUse)
 
     def wait_s(self, now_s: float) -> float:
         """In how many seconds a token may be spent; infinite if more must be leased first."""
@@ -136,12 +138,14 @@ class QuotaMeter:
         self._readers -= ask.readers
         self._need += ask.need
         self.state = lease.state
+        self.use.saw(lease.state.window, lease.state.taken + lease.state.readers)
         return self._have(lease.granted, ask.window, moment)
 
     def alone(self, ask: Ask, moment: Moment) -> bool:
         """Go on by a small share of one's own: the ledger did not answer."""
         self.is_alone = True
         tokens = max(0, min(ask.tokens, alone_limit(ask.limit) - self._held))
+        self.use.saw(ask.window, self._held + tokens)
         return self._have(tokens, ask.window, moment)
 
     def slow_down_alone(self, window: int) -> None:

@@ -2,18 +2,28 @@
 
 Three questions, by frames and by bytes: of what readers were sent, how much came from the store
 (`hit_rate`); of what was warmed, how much did anybody open (`waste`); and which studies that an
-order had listed had to be fetched while somebody waited (`late_studies`).
+order had listed had to be fetched while somebody waited (`late_studies`). And what the archive was
+asked for all that, to be priced.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Literal
 
 from teleprefetch.domain.audit.entry import Entry
 from teleprefetch.domain.audit.record import SERVING, AuditRecord
+from teleprefetch.domain.warming_cost import (
+    METADATA_CALLS,
+    PROMOTED_FOR,
+    Cost,
+    Prices,
+    billed_bytes,
+    cost_of,
+)
 
-By = Literal["all", "day", "rank", "modality", "origin", "location"]
+By = Literal["all", "day", "rank", "rule", "modality", "origin", "location"]
 NOT_WARMED: Final = "not warmed"
 """The group of what readers were sent and no order had brought."""
 
@@ -28,6 +38,11 @@ class Worth:
 
     A frame counts as a hit each time that it is served from the store, and as opened once. Bytes
     opened are a series' bytes by the share of its frames that were opened.
+
+    `metadata_reads`, `fetched_frames` and `fetched_bytes` are what warming asked the archive for;
+    where an older record does not tell, all of a series counts. `promoted_series`
+    are priors' that the archive was asked for and, as far as the audit tells, not in the 30 days
+    before: HealthImaging may have had them in its cheaper tier. `promoted_bytes` are as billed.
     """
 
     group: str
@@ -41,6 +56,30 @@ class Worth:
     origin_frames: int
     origin_bytes: int
     late_studies: int
+    metadata_reads: int
+    fetched_frames: int
+    fetched_bytes: int
+    promoted_series: int
+    promoted_bytes: int
+
+    @property
+    def requests(self) -> int:
+        """Calls to the archive: for warming, and the frames that readers waited for."""
+        return self.metadata_reads * METADATA_CALLS + self.fetched_frames + self.origin_frames
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of frames that the archive sent for these calls."""
+        return self.fetched_bytes + self.origin_bytes
+
+    def cost(self, prices: Prices) -> Cost:
+        """What that cost; of promotions the most that it can have been."""
+        return cost_of(
+            requests=self.requests,
+            moved_bytes=self.moved_bytes,
+            promoted_bytes=self.promoted_bytes,
+            prices=prices,
+        )
 
     @property
     def hit_rate(self) -> float | None:
@@ -84,6 +123,12 @@ class _Warmed:
     origin_frames: int = 0
     origin_bytes: int = 0
     is_late: bool = False
+    metadata_reads: int = 0
+    fetched_frames: int = 0
+    fetched_bytes: int = 0
+    promotions: int = 0
+    promoted_bytes: int = 0
+    touched_at: datetime | None = None
 
 
 def worth_of(entries: Iterable[Entry], *, by: By = "all") -> tuple[Worth, ...]:
@@ -99,10 +144,14 @@ def worth_of(entries: Iterable[Entry], *, by: By = "all") -> tuple[Worth, ...]:
         event = entry.event
         key = (event.study, event.series)
         if event.kind == "warmed":
-            _warm(series.setdefault(key, _Warmed("")), event, _group(entry, by))
+            one = series.setdefault(key, _Warmed(""))
+            _warm(one, event, _group(entry, by))
+            _spend(one, event, at=entry.at)
         elif event.kind in SERVING and event.frames and event.status in {200, 206}:
             one = series.setdefault(key, _Warmed(NOT_WARMED))
             _serve(one, event, is_listed=event.study in listed)
+            if event.source == "origin":
+                one.touched_at = entry.at
     return _lines(series)
 
 
@@ -118,6 +167,8 @@ def _group(entry: Entry, by: By) -> str:
     said = entry.event.detail.get(by, "unknown")
     if by == "rank":
         return "current" if said == 0 else f"prior {said}"
+    if by == "rule" and entry.event.detail.get("rank") == 0:
+        return "current"
     return str(said)
 
 
@@ -125,6 +176,23 @@ def _warm(series: _Warmed, event: AuditRecord, group: str) -> None:
     series.group = group
     series.frames = int(event.detail.get("frames", 0))
     series.size_bytes = int(event.detail.get("bytes", 0))
+
+
+def _spend(series: _Warmed, event: AuditRecord, *, at: datetime) -> None:
+    """What an order asked the archive for; nothing of what was here already."""
+    detail = event.detail
+    frames = int(detail.get("fetched_frames", detail.get("frames", 0)))
+    metadata_reads = int(detail.get("metadata_reads", 1))
+    series.fetched_frames += frames
+    series.fetched_bytes += int(detail.get("fetched_bytes", detail.get("bytes", 0)))
+    series.metadata_reads += metadata_reads
+    if not frames and not metadata_reads:
+        return
+    is_cold = series.touched_at is None or at - series.touched_at >= PROMOTED_FOR
+    if is_cold and int(detail.get("rank", 0)):
+        series.promotions += 1
+        series.promoted_bytes += billed_bytes(series.size_bytes)
+    series.touched_at = at
 
 
 def _serve(series: _Warmed, event: AuditRecord, *, is_listed: bool) -> None:
@@ -173,6 +241,11 @@ def _line(group: str, members: list[tuple[str, _Warmed]]) -> Worth:
         origin_frames=sum(one.origin_frames for _, one in members),
         origin_bytes=sum(one.origin_bytes for _, one in members),
         late_studies=len({study for study, one in members if one.is_late}),
+        metadata_reads=sum(one.metadata_reads for _, one in members),
+        fetched_frames=sum(one.fetched_frames for _, one in members),
+        fetched_bytes=sum(one.fetched_bytes for _, one in members),
+        promoted_series=sum(one.promotions for _, one in members),
+        promoted_bytes=sum(one.promoted_bytes for _, one in members),
     )
 
 

@@ -8,12 +8,13 @@ from typing import Annotated, Any, get_args
 import typer
 
 from teleprefetch.dicom import is_uid
+from teleprefetch.domain.times import time_of
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import Priority
 from teleprefetch.operate import acts
 from teleprefetch.operate.acts import Actor
 from teleprefetch.operate.commands import AsJson, Since, StackName, now, open_site
-from teleprefetch.operate.present import PROBLEM, answered, print_json, print_table, say, time_of
+from teleprefetch.operate.present import PROBLEM, answered, print_json, print_table, say
 from teleprefetch.operate.replay import Replayed
 from teleprefetch.operate.replay import replay as replayed
 from teleprefetch.operate.replay_rules import Mode
@@ -209,12 +210,14 @@ def reconcile(
         hours = window_hours or site.settings.sweep_window_hours
         found = acts.reconcile(site, window_hours=hours, now=now())
         actor = _actor(reason, by)
-        acts.record(site, actor, f"reconcile: {found.imports_started} imports started,"
+        acts.record(site, actor, f"reconcile: {found.imports_started} imports"
+                    f" and {found.image_sets_started} image sets started,"
                     f" {found.notices_published} notices released", now=now())  # fmt: skip
         line = (
-            f"{found.imports_started} of {found.imports_ended} ended imports had no outcome and"
-            f" were started; {found.notices_published} of {found.notices_overdue} overdue notices"
-            " were released"
+            f"{found.imports_started} of {found.imports_ended} ended imports and"
+            f" {found.image_sets_started} of {found.image_sets_changed} image sets had no outcome"
+            f" and were started; {found.notices_published} of {found.notices_overdue} overdue"
+            " notices were released"
         )
         _print(found.model_dump(mode="json"), line, as_json=as_json)
         return 0

@@ -30,6 +30,8 @@ class Reconciled(Value):
 
     imports_ended: int
     imports_started: int
+    image_sets_changed: int
+    image_sets_started: int
     notices_overdue: int
     notices_published: int
 
@@ -60,9 +62,10 @@ def warm(
         reading_locations=(reading_location,),
         cause="operator",
         priority=priority,
+        event_id=name,
     )
     record(
-        site, actor, f"warm for {reading_location}", now=now, of=name,
+        site, actor, f"warm for {reading_location}", now=now, of=name, event_id=name,
         study_instance_uid=study_instance_uid, reading_location=reading_location,
     )  # fmt: skip
     site.histories.start("prefetch", name, {"request": request.model_dump(mode="json")})
@@ -150,22 +153,33 @@ def purge(
     return len(orders)
 
 
-def reconcile(site: Site, *, window_hours: int, now: datetime) -> Reconciled:
-    """Run both sweeps: imports whose event was lost, notices that are past their deadline."""
-    notices = sweep_assignments.run(
-        desk=site.desk, gate=site.settings.gate, histories=site.histories, now=now
-    )
+def reconcile(site: Site, *, window_hours: int, now: datetime, is_dry: bool = False) -> Reconciled:
+    """Run both sweeps: imports whose event was lost, notices that are past their deadline.
+
+    A dry one starts and releases nothing, and counts what it would.
+    """
+    if is_dry:
+        late = sweep_assignments.late(desk=site.desk, histories=site.histories, now=now)
+        notices = sweep_assignments.Swept(overdue=late, published=late)
+    else:
+        notices = sweep_assignments.run(
+            desk=site.desk, gate=site.settings.gate, histories=site.histories, now=now
+        )
     imports = sweep_imports.run(
         import_jobs=site.import_jobs,
+        changes=site.image_set_changes,
         outcomes=site.outcomes,
-        executions=_ImportMachine(site),
+        executions=_NoMachine() if is_dry else _ImportMachine(site),
         window_hours=window_hours,
         now=now,
         grace=timedelta(0),
+        image_sets_window=timedelta(hours=window_hours),
     )
     return Reconciled(
         imports_ended=imports.ended,
         imports_started=imports.started,
+        image_sets_changed=imports.image_sets,
+        image_sets_started=imports.image_sets_started,
         notices_overdue=notices.overdue,
         notices_published=notices.published,
     )
@@ -255,3 +269,10 @@ class _ImportMachine:
 
     def start(self, name: str, state: dict[str, Any]) -> bool:
         return self._site.histories.start("import", name, state)
+
+
+class _NoMachine:
+    """`ports.Executions` that starts nothing and says that it did."""
+
+    def start(self, name: str, state: dict[str, Any]) -> bool:  # noqa: ARG002
+        return True

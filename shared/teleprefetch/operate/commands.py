@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from teleprefetch.dicom import is_uid
+from teleprefetch.domain.times import WRITTEN, time_of
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import PatientKey
 from teleprefetch.operate.doctor import examine
@@ -18,12 +19,11 @@ from teleprefetch.operate.present import (
     out,
     print_json,
     print_table,
-    time_of,
 )
 from teleprefetch.operate.site import STACK_VARIABLE, Site, stack_of
 from teleprefetch.operate.status import Status, status_of
-from teleprefetch.operate.timeline import Story, story_of
-from teleprefetch.run_records import Run, RunFilter, notice_run_id, patient_words
+from teleprefetch.operate.timeline import Story, story_of, studies_named
+from teleprefetch.run_records import Run, RunFilter, patient_words
 
 StackName = Annotated[
     str | None,
@@ -34,7 +34,7 @@ StackName = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Since = Annotated[str, typer.Option(help="90m, 24h or 7d ago, or ISO 8601 with an offset.")]
+Since = Annotated[str, typer.Option(help=f"{WRITTEN}.")]
 
 
 def open_site(stack: str | None) -> Site:
@@ -102,14 +102,17 @@ def find(
     ] = "",
     reader: Annotated[str | None, typer.Option(help="The reader's subject, or a group.")] = None,
     location: Annotated[str | None, typer.Option(help="The reading location.")] = None,
+    event: Annotated[
+        str | None, typer.Option(help="The event that it came of: its id in EventBridge.")
+    ] = None,
     kind: Annotated[
         str | None, typer.Option(help="import, prefetch, warm, notice, replay or command.")
     ] = None,
     outcome: Annotated[
         str | None, typer.Option(help="warm, partial, cold, failed, waiting, ...")
     ] = None,
-    since: Annotated[str | None, typer.Option(help="From: 24h, 7d ago, or ISO 8601.")] = None,
-    until: Annotated[str | None, typer.Option(help="To: 1h ago, or ISO 8601.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"From: {WRITTEN}.")] = None,
+    until: Annotated[str | None, typer.Option(help=f"To: {WRITTEN}.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The most to show.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -126,6 +129,7 @@ def find(
             "study_instance_uid": study,
             "reader": reader,
             "reading_location": location,
+            "event_id": event,
             "kind": kind,
             "outcome": outcome,
         }
@@ -161,7 +165,8 @@ def _print_runs(runs: tuple[Run, ...]) -> None:
 
 def why(
     what: Annotated[
-        str, typer.Argument(help="StudyInstanceUID, a run's name, or an assignment's id.")
+        str,
+        typer.Argument(help="StudyInstanceUID, a run's name, an assignment's or an event's id."),
     ],
     stack: StackName = None,
     audit: Annotated[
@@ -191,15 +196,19 @@ def why(
 def _study_of(site: Site, what: str) -> str:
     if is_uid(what):
         return what
-    run = site.runs.run(what) or site.runs.run(notice_run_id(what))
-    if run is None or run.study_instance_uid is None:
-        raise InvalidPayloadError("WHAT: no study, run or assignment is known by that name")
-    return run.study_instance_uid
+    studies = studies_named(site, what)
+    if len(studies) > 1:
+        raise InvalidPayloadError(f"WHAT: {len(studies)} studies came of that event; find --event")
+    if not studies:
+        raise InvalidPayloadError("WHAT: no study, run, assignment or event is known by that name")
+    return studies[0]
 
 
 def _print_story(story: Story) -> None:
     console = out()
     console.print(f"{story.study_instance_uid}: {story.answer}", markup=False)
+    if story.event_id:
+        console.print(f"event of the newest prefetch: {story.event_id}", markup=False)
     if story.moments:
         print_table(
             "\nWhat happened",

@@ -14,8 +14,8 @@ _NO_ACCESS: Final = (
 )
 _GONE: Final = "deploy the stack again, or undo what was changed by hand"
 _SETTINGS: Final = (
-    "change the parameter that the variable comes from and deploy the stack again (README,"
-    " Settings); nothing else can be checked before"
+    "change the parameter that the variable comes from and deploy the stack again"
+    " (shared/docs/reference.md); nothing else can be checked before"
 )
 
 

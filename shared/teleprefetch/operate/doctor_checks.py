@@ -111,7 +111,7 @@ def keys(patient: Patient) -> Iterator[Finding]:
         yield warning(
             "keys",
             "TOKEN_ISSUERS is empty: the authorizer refuses every reader's token",
-            "name who issues tokens in the parameter TokenIssuers (README, Settings)",
+            "name who issues tokens in the parameter TokenIssuers (shared/docs/reference.md)",
         )
     for rules in issuers:
         hosts = rules.key_hosts

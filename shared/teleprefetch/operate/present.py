@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 import typer
@@ -15,7 +15,6 @@ from teleprefetch.errors import InvalidPayloadError, PrefetchError
 PROBLEM, MISUSE = 1, 2
 _WIDE: Final = 200  # columns of a table that goes to a file or a program
 _WHOLE: Final = frozenset({"at", "run", "now runs", "node"})
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def out() -> Console:
@@ -62,24 +61,6 @@ def plain(cell: object) -> str:
     if isinstance(cell, datetime):
         return cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return str(cell).replace("[", "\\[")
-
-
-def time_of(text: str, *, now: datetime, option: str) -> datetime:
-    """A time as people write it: 90m, 24h, 7d ago, or ISO 8601 with an offset.
-
-    Raises:
-        InvalidPayloadError: it is neither.
-    """
-    number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.isdecimal():
-        return now - timedelta(seconds=int(number) * _UNITS[unit])
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise InvalidPayloadError(f"{option}: neither like 24h or 7d nor ISO 8601 with an offset")
-    return at
 
 
 def refuse(message: str) -> NoReturn:

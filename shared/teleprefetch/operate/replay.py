@@ -88,6 +88,7 @@ def _state_from(run: Run, site: Site) -> dict[str, Any] | None:
         priority=run.priority or "routine",
         assignment_id=run.assignment_id,
         assigned_to=admitted.assigned_to if admitted is not None else None,
+        event_id=run.event_id,
     )
     return {"request": request.model_dump(mode="json")}
 
@@ -167,7 +168,7 @@ def _record(
     at: datetime,
 ) -> None:
     about: Iterable[str] = ("origin_id", "study_instance_uid", "patient_key", "accession_key")
-    about = (*about, "reader", "reading_location", "assignment_id")
+    about = (*about, "reader", "reading_location", "assignment_id", "event_id")
     run = candidate.run
     known = {name: getattr(run, name) for name in about} if run is not None else {}
     site.runs.record(

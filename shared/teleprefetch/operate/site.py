@@ -1,6 +1,7 @@
 """A running stack as an operator reaches it: its settings, machines and table, through boto3."""
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from teleprefetch.adapters.dynamodb_nodes import DynamoNodes
 from teleprefetch.adapters.dynamodb_runs import DynamoRuns
 from teleprefetch.adapters.events import EventBridgeEvents
 from teleprefetch.adapters.histories import StepFunctionsHistories
+from teleprefetch.adapters.image_set_changes import HealthImagingChanges
 from teleprefetch.adapters.import_jobs import HealthImagingImportJobs
 from teleprefetch.adapters.kms import KmsLookupKeys
 from teleprefetch.adapters.node_http import NodeHttp
@@ -30,6 +32,7 @@ from teleprefetch.steps.release_assignment import Desk
 STACK_VARIABLE: Final = "TELEPREFETCH_STACK"
 TOKEN_VARIABLE: Final = "TELEPREFETCH_TOKEN_FILE"  # noqa: S105 - the name of a variable
 _KNOWS_ALL: Final = "PlanWarmFunction"  # a function whose variables are all the settings
+_MAKING: Final = threading.Lock()
 _CLIENTS: Final = Config(
     connect_timeout=3, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3}
 )
@@ -46,8 +49,9 @@ class Stack:
 
 
 def client(service: str) -> Any:
-    """A client that gives up soon, since a person waits."""
-    return boto3.client(service, config=_CLIENTS)  # type: ignore[call-overload]
+    """A client that gives up soon, since a person waits; made in any thread."""
+    with _MAKING:  # boto3's session is not for several threads at once (its guide, "Session")
+        return boto3.client(service, config=_CLIENTS)  # type: ignore[call-overload]
 
 
 def read_stack(name: str) -> Stack:
@@ -90,7 +94,7 @@ def stack_of(name: str | None, environment: Mapping[str, str]) -> Stack:
     if not environment.get("TABLE_NAME"):
         raise InvalidPayloadError(
             f"--stack: missing; name the stack, set {STACK_VARIABLE}, or give the functions'"
-            " variables (README, Settings)"
+            " variables (shared/docs/reference.md)"
         )
     outputs = {
         "PrefetchMachineArn": environment.get("PREFETCH_MACHINE_ARN", ""),
@@ -168,6 +172,18 @@ class Site:
     def origins(self) -> Mapping[str, Origin]:
         """The archives."""
         return open_origins(self.settings.origins)
+
+    @cached_property
+    def image_set_changes(self) -> dict[str, HealthImagingChanges]:
+        """What changed in each data store."""
+        return {
+            origin_id: HealthImagingChanges(
+                boto3.client("medical-imaging", region_name=origin.region, config=_CLIENTS),
+                origin_id,
+            )
+            for origin_id, origin in self.settings.origins.items()
+            if isinstance(origin, HealthImagingOrigin)
+        }
 
     @cached_property
     def import_jobs(self) -> dict[str, ImportJobs]:

@@ -13,7 +13,7 @@ from teleprefetch.edge.audit import reading
 from teleprefetch.errors import CorruptPayloadError, OriginUnavailableError
 from teleprefetch.model import Instant, ObjectPointer, Plan, Value, WarmReport
 from teleprefetch.operate.site import Site
-from teleprefetch.run_records import Run, RunFilter
+from teleprefetch.run_records import Run, RunFilter, notice_run_id
 from teleprefetch.steps.plan_warm import plan_key
 
 MOST_RUNS: Final = 500
@@ -23,12 +23,13 @@ _ORDER: Final = (
 
 
 class Moment(Value):
-    """One thing that happened; `run_id` names it to `replay` and `find`."""
+    """One thing that happened; `run_id` names it to `replay` and `find`, `event_id` its event."""
 
     at: Instant
     what: str
     told: str
     run_id: str = ""
+    event_id: str = ""
 
 
 class PriorStory(Value):
@@ -45,11 +46,16 @@ class PriorStory(Value):
 
 
 class Story(Value):
-    """All that is known of a study; `answer` is the short of it, `next` what may help."""
+    """All that is known of a study; `answer` is the short of it, `next` what may help.
+
+    `event_id` is that of the newest prefetch: it is in the logs of functions and nodes, in the
+    audit and in the notice.
+    """
 
     study_instance_uid: str
     answer: str
     next: str
+    event_id: str = ""
     moments: tuple[Moment, ...]
     priors: tuple[PriorStory, ...]
 
@@ -77,9 +83,24 @@ def story_of(site: Site, study_instance_uid: str, *, audit: Path | None, now: da
         study_instance_uid=study_instance_uid,
         answer=answer,
         next=following,
+        event_id=(newest.event_id or "") if newest is not None else "",
         moments=tuple(sorted(moments, key=lambda one: (one.at, _ORDER.index(one.what)))),
         priors=priors,
     )
+
+
+def studies_named(site: Site, what: str) -> tuple[str, ...]:
+    """The studies that a run, an assignment or an event is about, by its name or id.
+
+    Raises:
+        InvalidPayloadError: nothing may be called that.
+    """
+    run = site.runs.run(what) or site.runs.run(notice_run_id(what))
+    if run is not None and run.study_instance_uid is not None:
+        return (run.study_instance_uid,)
+    of_event = RunFilter.parse({"event_id": what}, at="WHAT")
+    found = site.runs.find(of_event, limit=MOST_RUNS)
+    return tuple(dict.fromkeys(run.study_instance_uid for run in found if run.study_instance_uid))
 
 
 def _notices(site: Site, runs: Iterable[Run]) -> dict[str, Notice]:
@@ -128,7 +149,7 @@ def _moments(run: Run, notices: dict[str, Notice]) -> Iterable[Moment]:
         return
     where = f" for {run.reading_location}" if run.reading_location else ""
     begun = {
-        "import": "import event",
+        "import": f"import event{_named(run)}",
         "prefetch": f"prefetch planned{where}" + (f", of {run.of}" if run.of else ""),
         "warm": f"order to {run.node}",
         "replay": f"replay of {run.of} by {run.by}: {run.reason}",
@@ -137,10 +158,20 @@ def _moments(run: Run, notices: dict[str, Notice]) -> Iterable[Moment]:
     ended = f"{run.outcome}{_counted(run)}" + (f": {run.cause}" if run.cause else "")
     is_act = run.kind in {"replay", "command", "import"}
     if is_act or run.ended_at is None or run.ended_at == run.at:
-        yield Moment(at=run.at, what=run.kind, told=f"{begun}; {ended}", run_id=run.run_id)
+        yield Moment(at=run.at, what=run.kind, told=f"{begun}; {ended}", **_names(run))
         return
-    yield Moment(at=run.at, what=run.kind, told=begun, run_id=run.run_id)
-    yield Moment(at=run.ended_at, what=run.kind, told=ended, run_id=run.run_id)
+    yield Moment(at=run.at, what=run.kind, told=begun, **_names(run))
+    yield Moment(at=run.ended_at, what=run.kind, told=ended, **_names(run))
+
+
+def _names(run: Run) -> dict[str, str]:
+    return {"run_id": run.run_id, "event_id": run.event_id or ""}
+
+
+def _named(run: Run) -> str:
+    """The id of a run's event, where it had one of its own."""
+    stands_in = {None, run.run_id, run.assignment_id}
+    return "" if run.event_id in stands_in else f" {run.event_id}"
 
 
 def _counted(run: Run) -> str:
@@ -158,15 +189,16 @@ def _notice_moments(run: Run, notice: Notice | None) -> Iterable[Moment]:
     reader = f" to {run.reader}" if run.reader else ""
     due = f", notice due {run.deadline_at:%H:%M:%SZ}" if run.deadline_at else ""
     place = f" at {run.reading_location}" if run.reading_location else ""
-    told = f"{run.assignment_id} assigned{reader}{place}{due}"
-    yield Moment(at=run.at, what="assigned", told=told, run_id=run.run_id)
+    by_event = f", by event{event}" if (event := _named(run)) else ""
+    told = f"{run.assignment_id} assigned{reader}{place}{due}{by_event}"
+    yield Moment(at=run.at, what="assigned", told=told, **_names(run))
     if notice is not None:
         why = f": {notice.why}" if notice.why else ""
         told = f"notice out, {notice.reason}{why}"
-        yield Moment(at=notice.released_at, what="notice", told=told, run_id=run.run_id)
+        yield Moment(at=notice.released_at, what="notice", told=told, **_names(run))
     if run.warm_at is not None:
         told = "Study Warm: all that was planned is proven"
-        yield Moment(at=run.warm_at, what="study warm", told=told, run_id=run.run_id)
+        yield Moment(at=run.warm_at, what="study warm", told=told, **_names(run))
 
 
 def _openings(audit: Path | None, study_instance_uid: str) -> list[Moment]:

@@ -5,6 +5,7 @@
   const state = document.getElementById("live-state");
   let timer = 0;
   let isPaused = false;
+  let isLooking = false;
 
   const live = () => document.getElementById("live");
   const every = () => Number(live().dataset.live || 0);
@@ -30,6 +31,8 @@
   }
 
   async function look() {
+    if (isLooking) return;
+    isLooking = true;
     try {
       const answer = await fetch(location.href, { redirect: "manual", cache: "no-store" });
       if (answer.type === "opaqueredirect") {
@@ -39,10 +42,13 @@
       }
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      keepPlace(() => live().replaceWith(page.getElementById("live")));
+      // what has ended stays as it is: somebody may be writing a reason there
+      if (every()) keepPlace(() => live().replaceWith(page.getElementById("live")));
       state.textContent = isPaused ? "Paused." : "";
     } catch (error) {
       state.textContent = "The console does not answer; what you see may be old.";
+    } finally {
+      isLooking = false;
     }
     plan();
   }

@@ -10,7 +10,7 @@ from teleprefetch.domain.audit.record import SERVING
 
 _ALIKE: Final = (
     "study", "series", "subject", "issuer", "token", "client", "source", "order", "assignment",
-    "request", "action", "origin", "image_set", "site",
+    "event_id", "request", "action", "origin", "image_set", "site",
 )  # fmt: skip
 
 
@@ -31,6 +31,7 @@ class Question:
     source: str = ""
     order: str = ""
     assignment: str = ""
+    event_id: str = ""
     request: str = ""
     action: str = ""
     origin: str = ""

@@ -34,7 +34,8 @@ class AuditRecord:
 
     `frames` are numbers in ranges (`1-3,7`), `version` that of the image set, `content` a digest of
     what was sent, `policies` the rules that decided and `policy_set` the version of them all,
-    `order` the prefetch that warmed it, `detail` what only one kind has.
+    `order` the prefetch that warmed it, `event_id` the event that all of it came of, `detail` what
+    only one kind has.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class AuditRecord:
     policy_set: str = ""
     order: str = ""
     assignment: str = ""
+    event_id: str = ""
     reason: str = ""
     detail: Mapping[str, str | int] = field(default_factory=dict)
 

@@ -100,6 +100,17 @@ class Checkpointer:
         """How many checkpoints are here alone."""
         return len(self._unsent)
 
+    @property
+    def kept(self) -> int:
+        """The number of the newest checkpoint that is kept elsewhere."""
+        return (self._last.number if self._last is not None else 0) - self.unsent
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are records that no checkpoint elsewhere tells of."""
+        signed = self._last.seq if self._last is not None else 0
+        return bool(self._unsent) or self._log.position.seq > signed
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()

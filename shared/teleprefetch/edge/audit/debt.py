@@ -48,14 +48,21 @@ class Debt:
         self.is_full = error.errno in _NO_ROOM
         self._began_at = stamp(at)
 
-    def add(self, kind: str, body: bytes, *, was_denied: bool) -> None:
-        """Take in an event that could not be recorded."""
-        if was_denied and (kind in SERVING or kind == "refused"):
+    @property
+    def owed(self) -> int:
+        """How many of them happened, and are not recorded."""
+        return self._lost + len(self._late)
+
+    def add(self, kind: str, body: bytes, *, was_denied: bool) -> bool:
+        """Take in an event that could not be recorded; whether it is one that never happened."""
+        is_denied = was_denied and (kind in SERVING or kind == "refused")
+        if is_denied:
             self._denied += 1
         elif len(self._late) < _MOST_KEPT:
             self._late.append(body)
         else:
             self._lost += 1
+        return is_denied
 
     def alarm(self, policy: str) -> None:
         """Say it in the log of the process, now and then."""

@@ -77,6 +77,7 @@ class AuditLog:
         self.on_full: Final = on_full
         self.position = Position(lane.chain.seq, lane.chain.head)
         self.groups = 0
+        self.denied = 0
         self._lane = lane
         self._clock = clock
         self._after_group = after_group
@@ -99,6 +100,11 @@ class AuditLog:
     def is_failing(self) -> bool:
         """True while records cannot be made durable."""
         return self._debt.is_open
+
+    @property
+    def owed(self) -> int:
+        """How many events have happened that are not durable."""
+        return self._debt.owed
 
     def submit(self, record: AuditRecord, done: Done) -> None:
         """Take a record; `done` is called once by the log's thread, with None when it is durable.
@@ -261,7 +267,7 @@ class AuditLog:
             self._begin_debt(error)
         allowed = self.on_full == "emergency-allow"
         for kind, body in lines:
-            self._debt.add(kind, body, was_denied=not allowed)
+            self.denied += self._debt.add(kind, body, was_denied=not allowed)
         self._debt.alarm(self.on_full)
         return None if allowed else NodeUnavailableError("audit: cannot be written")
 

@@ -7,6 +7,7 @@ import boto3
 
 from teleprefetch.adapters.checkpoints import FolderCheckpoints, S3Checkpoints
 from teleprefetch.edge.audit.checkpointing import Checkpointer, CheckpointSink
+from teleprefetch.edge.audit.lag import Lag
 from teleprefetch.edge.audit.lane import Lane
 from teleprefetch.edge.audit.log import AuditLog
 from teleprefetch.edge.audit.signing import make_key, signer
@@ -16,6 +17,7 @@ from teleprefetch.settings import NodeSettings
 _S3: Final = "s3://"
 _KEY: Final = "checkpoint-key.pem"
 _FOLDER: Final = "audit"
+_OVERDUE_S: Final = 300.0  # one is due each minute
 
 
 class HereAlone:
@@ -60,6 +62,16 @@ class Audit:
             self.log, folder=folder / lane, node=settings.node, lane=lane, sign=sign, sink=sink
         )
         self._points.start()
+        self._lag = Lag()
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether it is not written, was cut or restored, or stays without checkpoints elsewhere.
+
+        For one thread, and to be asked often: what stays is known by looking.
+        """
+        lag_s = self._lag.seconds(is_behind=self._points.is_behind, kept=self._points.kept)
+        return self.log.is_failing or self.is_forked or lag_s > _OVERDUE_S
 
     @property
     def unsent(self) -> int:

@@ -36,9 +36,18 @@ class Figure(IntEnum):
     STATUS_4XX = auto()
     STATUS_5XX = auto()
     AUDIT_FAILING = auto()
-    WORKER_AUDIT_FAILING = auto()
+    AUDIT_GAP = auto()
+    AUDIT_OWED = auto()
+    AUDIT_DENIED = auto()
     CHECKPOINTS_UNSENT = auto()
     AUDIT_FORKED = auto()
+    WORKER_AUDIT_FAILING = auto()
+    WORKER_AUDIT_GAP = auto()
+    WORKER_AUDIT_OWED = auto()
+    WORKER_AUDIT_DENIED = auto()
+    WORKER_CHECKPOINTS_UNSENT = auto()
+    WORKER_AUDIT_FORKED = auto()
+    READS_THROTTLED = auto()
     DURATION_US = auto()
     BUCKETS = auto()
 
@@ -61,8 +70,24 @@ _PLAIN: Final = (
     (Figure.CONTENT_MISSES, "counter", "content_misses_total", "content fetched for a reader"),
     (Figure.AUDIT_FAILING, "gauge", "audit_failing", "processes whose answers go unrecorded"),
     (Figure.WORKER_AUDIT_FAILING, "gauge", "worker_audit_failing", "whether warming does"),
+    (Figure.AUDIT_OWED, "gauge", "audit_owed", "events that are not written yet"),
+    (Figure.WORKER_AUDIT_OWED, "gauge", "worker_audit_owed", "those of warming"),
+    (Figure.AUDIT_DENIED, "counter", "audit_denied_total", "requests that could not be recorded"),
     (Figure.CHECKPOINTS_UNSENT, "gauge", "audit_checkpoints_unsent", "checkpoints here alone"),
+    (
+        Figure.WORKER_CHECKPOINTS_UNSENT,
+        "gauge",
+        "worker_audit_checkpoints_unsent",
+        "those of warming",
+    ),
     (Figure.AUDIT_FORKED, "gauge", "audit_forked", "lanes that were cut or restored"),
+    (Figure.WORKER_AUDIT_FORKED, "gauge", "worker_audit_forked", "whether that of warming was"),
+    (
+        Figure.READS_THROTTLED,
+        "counter",
+        "reads_throttled_total",
+        "what readers did not get as the archive throttled",
+    ),
     (Figure.LOG_LINES_DROPPED, "counter", "log_lines_dropped_total", "access log lines dropped"),
 )
 _SOURCES: Final = (

@@ -1,13 +1,31 @@
-"""Logs as JSON lines on standard error."""
+"""Logs as JSON lines on standard error, each with what its thread works on."""
 
 import json
 import logging
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
 _LOG: Final = logging.getLogger("teleprefetch.edge")
+_ABOUT: Final[ContextVar[tuple[tuple[str, str], ...]]] = ContextVar("about", default=())
+
+
+@contextmanager
+def about(**names: str | None) -> Iterator[None]:
+    """Have this thread's lines say what they are about: an order, its event; nothing of a patient.
+
+    What is None or empty is left out.
+    """
+    known = tuple((name, value) for name, value in names.items() if value)
+    before = _ABOUT.set(known)
+    try:
+        yield
+    finally:
+        _ABOUT.reset(before)
 
 
 class JsonLines(logging.Formatter):
@@ -20,6 +38,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "from": record.name,
             "message": record.getMessage(),
+            **dict(_ABOUT.get()),
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
