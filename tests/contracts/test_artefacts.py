@@ -112,6 +112,24 @@ def test_a_failure_that_is_never_worth_a_retry_is_never_retried() -> None:
             assert not final & set(retry["ErrorEquals"]), name
 
 
+def test_all_errors_are_caught_last_and_alone_as_the_language_wants_it() -> None:
+    """States language, "Retrying after error" and "Fallback states"; no linter of .ci sees it."""
+    for name, state in tasks().items():
+        for rules in (state["Retry"], state.get("Catch", [])):
+            every = [
+                index for index, rule in enumerate(rules) if "States.ALL" in rule["ErrorEquals"]
+            ]
+            assert every in ([], [len(rules) - 1]), name
+            assert all(rules[index]["ErrorEquals"] == ["States.ALL"] for index in every), name
+
+
+def test_a_heartbeat_is_due_before_its_task_times_out() -> None:
+    beating = {name: state for name, state in tasks().items() if "HeartbeatSeconds" in state}
+    assert beating
+    for name, state in beating.items():
+        assert state["HeartbeatSeconds"] < state["TimeoutSeconds"], name
+
+
 def test_every_next_leads_to_a_state_and_every_state_is_reached() -> None:
     for path in MACHINES:
         _check_graph(json.loads(path.read_text()))

@@ -1,13 +1,15 @@
-"""Each function may do what its code does on AWS, and nothing else.
+"""Each function, and the node, may do what its code does on AWS, and nothing else.
 
-The story is run with every call of a function written down, and held against the role that the
-template gives it: an action that is missing fails here as it would on AWS, and one too many too.
+The story is run with every call written down, and held against the role that the template gives:
+an action that is missing fails here as it would on AWS, and one too many too.
 """
 
 import json
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,19 +22,31 @@ import pytest
 from botocore.client import BaseClient
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
+from samtranslator.yaml_helper import yaml_parse
 
 from teleprefetch import runtime
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.assignment import prefetch_id_of_assignment
+from teleprefetch.local import demo_input
 from teleprefetch.local.aws import TEMPLATE
 from teleprefetch.local.lambdas import Lambdas
-from teleprefetch.local.stack import DATASTORE_ID
+from teleprefetch.local.stack import DATASTORE_ID, NODE, LocalStack, StackOptions
 from teleprefetch.local.template import expand
+from tests.aws_requests import SESSION, NodeRequests, noted
+from tests.e2e.conftest import SCALE, Site
 from tests.waiting import until
 
 NOT_CALLS: Final = {
     "s3:ListBucket": "without it S3 answers 403 for an object that is not there, and not 404",
     "sqs:SendMessage": "Lambda itself sends a failed invocation to the dead-letter queue",
+}
+# What services ask of the key for who calls them; no emulator does (Amazon S3 user guide, "Using
+# server-side encryption with AWS KMS"; SQS developer guide, "Key management").
+KEY_USES: Final = {
+    "s3:GetObject": {"kms:Decrypt"},
+    "s3:PutObject": {"kms:GenerateDataKey"},
+    "sqs:ReceiveMessage": {"kms:Decrypt"},
+    "sqs:SendMessage": {"kms:GenerateDataKey", "kms:Decrypt"},
 }
 DICOMWEB: Final = {
     "search_for_studies": "SearchDICOMStudies",
@@ -40,13 +54,15 @@ DICOMWEB: Final = {
     "retrieve_series_metadata": "GetDICOMSeriesMetadata",
     "retrieve_frame": "GetDICOMInstanceFrames",
 }
+CHECKPOINTS: Final = "local-checkpoints"
 SERVICES: Final = {"SFN": "states", "EventBridge": "events", "Medical Imaging": "medical-imaging"}
 
 
 class Calls:
     """What each function called, by its logical id."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, documents: str) -> None:
+        self.documents = documents
         self.made: defaultdict[str, set[str]] = defaultdict(set)
         self._now = threading.local()
 
@@ -55,15 +71,68 @@ class Calls:
         if function is not None:
             self.made[function].add(action)
 
-    def runs(self, function: str) -> None:
+    def note_key(self, action: str, bucket: str | None) -> None:
+        """Note what the key is asked for an action on what is encrypted with it."""
+        if action.startswith("dynamodb:"):
+            self.note("kms:Decrypt")
+        elif bucket == self.documents:
+            for use in KEY_USES[action]:
+                self.note(use)
+
+    def runs(self, function: str | None) -> None:
         self._now.function = function
+
+    def carried(self, work: Any) -> Any:
+        """The same work, of the function that runs now, for another thread."""
+        function = getattr(self._now, "function", None)
+
+        def done(*given: Any, **named: Any) -> Any:
+            self.runs(function)
+            return work(*given, **named)
+
+        return done
 
 
 @pytest.fixture(scope="module")
-def calls(site: Any) -> Iterator[Calls]:
-    calls = Calls()
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The site of this folder's tests, whose node has a session and keeps checkpoints in S3."""
+    folder = tmp_path_factory.mktemp("samples") / "all"
+    samples = demo_input.made_up(folder, today=datetime.now(UTC).date(), scale=SCALE)
+    node = {
+        "AWS_SESSION_TOKEN": SESSION,
+        "AUDIT_CHECKPOINTS": f"s3://{CHECKPOINTS}",
+        "HEARTBEAT_S": "0.2",
+    }
+    gate = {"stat": {"deadline_s": 0}, "routine": {"required_priors": 1}}
+    options = StackOptions(
+        with_node=False, node_variables=node, parameters={"GateRules": json.dumps(gate)}
+    )
+    with LocalStack(options) as stack:
+        boto3.client("s3").create_bucket(Bucket=CHECKPOINTS, ObjectLockEnabledForBucket=True)
+        yield Site(stack, samples)
+
+
+@pytest.fixture(scope="module")
+def node_requests(site: Site) -> Iterator[NodeRequests]:
+    outputs = site.stack.aws.outputs
+    requests = NodeRequests(
+        {
+            outputs["TableName"]: "Table",
+            outputs["NodeQueueUrl"].rpartition("/")[2]: "NodeQueue",
+            outputs["DocumentsBucketName"]: "DocumentsBucket",
+            CHECKPOINTS: "AuditBucket",
+        }
+    )
+    with noted(requests):
+        site.stack.node.start()
+        yield requests
+
+
+@pytest.fixture(scope="module")
+def calls(site: Site, node_requests: NodeRequests) -> Iterator[Calls]:
+    calls = Calls(documents=site.stack.aws.outputs["DocumentsBucketName"])
     logical = {name: logical for logical, name in site.stack.aws.physical.items()}
-    run, call = Lambdas._run, BaseClient._make_api_call
+    run, call, submit = Lambdas._run, BaseClient._make_api_call, ThreadPoolExecutor.submit
 
     def noted_run(self: Lambdas, context: Any, *rest: Any) -> None:
         calls.runs(logical[context.function_name])
@@ -71,8 +140,13 @@ def calls(site: Any) -> Iterator[Calls]:
 
     def noted_call(self: Any, operation: str, parameters: Any) -> Any:
         service = self.meta.service_model.service_id
-        calls.note(f"{SERVICES.get(service, service.lower())}:{operation}")
+        action = f"{SERVICES.get(service, service.lower())}:{operation}"
+        calls.note(action)
+        calls.note_key(action, parameters.get("Bucket"))
         return call(self, operation, parameters)
+
+    def noted_submit(self: Any, work: Any, /, *given: Any, **named: Any) -> Any:
+        return submit(self, calls.carried(work), *given, **named)
 
     def noted_dicomweb(method: Any, action: str, self: Any, *given: Any, **named: Any) -> Any:
         calls.note(f"medical-imaging:{action}")
@@ -80,6 +154,7 @@ def calls(site: Any) -> Iterator[Calls]:
 
     with (
         patch.object(Lambdas, "_run", noted_run),
+        patch.object(ThreadPoolExecutor, "submit", noted_submit),
         patch.object(BaseClient, "_make_api_call", noted_call),
         patch.multiple(
             DicomwebService,
@@ -105,19 +180,23 @@ def _tell_the_story(site: Any) -> None:
     for _ in range(2):  # the second time it is admitted already
         site.assign("in-time", uid, seconds=40)
         site.notice("in-time")
-    _stat(site, uid)
+    _of_priority(site, uid, "stat")
+    _of_priority(site, uid, "routine")  # what it requires is told by the node
     _image_set_event(site)
     _too_late(site, uid)
     _broken_prefetch(site)
     _lost_import(site)
     _failed_assignment(site, uid)
+    _lost_plan(site)
     site.quiet()
 
 
-def _stat(site: Any, uid: str) -> None:
-    site.send("worklist", "Study Assigned", _assigned(site, "stat", uid) | {"priority": "stat"})
-    site.notice("stat")
-    site.outcome_of_assignment("stat")
+def _of_priority(site: Any, uid: str, priority: str) -> None:
+    """One assignment, which is called as its priority is."""
+    detail = _assigned(site, priority, uid) | {"priority": priority}
+    site.send("worklist", "Study Assigned", detail)
+    site.notice(priority)
+    site.outcome_of_assignment(priority)
 
 
 def _image_set_event(site: Any) -> None:
@@ -172,6 +251,21 @@ def _broken_prefetch(site: Any) -> None:
     _sweep_later(site, "SweepAssignmentsFunction", minutes=2)
     assert runtime.assignments().notice("overdue") is not None
     site.stack.node.start()
+
+
+def _lost_plan(site: Any) -> None:
+    """An order whose plan is gone: the node says that it failed."""
+    order = {
+        "kind": "warm",
+        "prefetch_id": "lost-plan",
+        "node": NODE,
+        "plan": {"bucket": site.stack.aws.outputs["DocumentsBucketName"], "key": "prefetch/gone"},
+        "priority": "high",
+        "give_up_at": (datetime.now(UTC) + timedelta(minutes=5)).isoformat(),
+        "task_token": "nobody-waits",
+    }
+    queue = site.stack.aws.outputs["NodeQueueUrl"]
+    boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(order))
 
 
 def _is_prefetching(site: Any, assignment_id: str) -> bool:
@@ -257,12 +351,50 @@ def _listed(actions: str | list[str]) -> list[str]:
     return [actions] if isinstance(actions, str) else actions
 
 
+def _names(resource: Any) -> str:
+    """What a statement speaks of: a resource of the template, or the data store."""
+    text = json.dumps(resource)
+    found = re.search(r"Table|NodeQueue|\w+Bucket|\w+Machine|DataKey(?!Given|Arn)|datastore", text)
+    assert found is not None, text
+    return found[0]
+
+
+def _allowed_to_nodes() -> set[str]:
+    """Each action and what it may be done to, by the managed policies of a node's role."""
+    resources = yaml_parse(TEMPLATE.read_text())["Resources"]
+    role = resources["NodeRole"]["Properties"]
+    assert "Policies" not in role
+    return {
+        f"{action} {_names(statement['Resource'])}"
+        for policy in role["ManagedPolicyArns"]
+        for statement in resources[policy["Ref"]]["Properties"]["PolicyDocument"]["Statement"]
+        for action in _listed(statement["Action"])
+    }
+
+
 ALLOWED: Final = _allowed()
 
 
 @pytest.mark.parametrize("function", sorted(ALLOWED.keys() - {"AuthorizeFunction"}))
 def test_a_function_may_do_what_it_does_and_nothing_else(calls: Calls, function: str) -> None:
-    assert calls.made[function] == ALLOWED[function] - NOT_CALLS.keys()
+    allowed = ALLOWED[function]
+    of_lambda = KEY_USES["sqs:SendMessage"] if "sqs:SendMessage" in allowed else set()
+
+    assert calls.made[function] | of_lambda == allowed - NOT_CALLS.keys()
+
+
+def test_a_node_may_do_what_it_does_and_nothing_else(
+    calls: Calls, node_requests: NodeRequests, site: Site
+) -> None:
+    waiters = {json.loads(one["input"])["request"]["waiter"] for one in site.executions("Prefetch")}
+
+    def made() -> set[str]:
+        # orders, records and plans are encrypted with the key, which services ask for the node
+        return node_requests.made(waiters=waiters) | {"kms:Decrypt DataKey"}
+
+    late = {"s3:PutObject AuditBucket", "states:SendTaskFailure PrefetchMachine"}
+    until(lambda: late <= made(), "a checkpoint, one a minute, and the failure", within_s=90)
+    assert made() == _allowed_to_nodes()
 
 
 def test_the_authorizer_may_do_nothing() -> None:

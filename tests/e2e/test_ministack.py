@@ -30,6 +30,8 @@ from teleprefetch.local.stack import DATASTORE_ID, INPUT_BUCKET, LOCATION, NODE,
 from tests.ministack import STACK, Ministack, ServiceEvents
 from tests.waiting import until
 
+VIEWER, NODES, LOGIN = "viewer.example.org", "https://read.example.org", "https://login.example.org"
+
 
 @dataclass(frozen=True)
 class Story:
@@ -103,8 +105,8 @@ class Story:
         rows = json.loads(answer.data) if answer.status == 200 else []
         return answer.status, {row["0020000D"]["Value"][0] for row in rows}
 
-    def teleprefetch(self, *arguments: str) -> Any:
-        """An operator's command, as one types it."""
+    def teleprefetch(self, *arguments: str) -> str:
+        """What an operator's command says, as one types it."""
         environment = {"TELEPREFETCH_STACK": STACK, "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-c", "from teleprefetch.cli import main; main()", *arguments],
@@ -114,7 +116,7 @@ class Story:
             timeout=120,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 "NodeName": NODE,
                 "ReadingLocation": LOCATION,
                 "Origins": origins,
+                "ViewerOnAws": "true",
+                "ViewerName": VIEWER,
+                "ViewerCertificateArn": f"arn:aws:acm:us-east-1:{'0' * 12}:certificate/{'0' * 36}",
+                "ReadersUrl": NODES,
+                "ViewerLogin": json.dumps({"authority": LOGIN, "client_id": "viewer"}),
+                "ViewerConnects": LOGIN,
             }
             aws.deploy(parameters, function_environment=endpoint)
             node = NodeProcess(
@@ -215,7 +223,7 @@ def test_a_prefetch_that_was_aborted_is_recorded_and_its_replay_ends_warm(story:
         "replay", "story-2", "--mode", "new", "--reason", "the node is back", "--json"
     )
 
-    [replay] = told["replays"]
+    [replay] = json.loads(told)["replays"]
     assert replay["action"] == "new"
     story.quiet()
     assert {one["status"] for one in story.executions("Prefetch")} == {"SUCCEEDED", "ABORTED"}
@@ -273,3 +281,19 @@ def test_an_event_that_breaks_its_contract_is_caught_by_the_name_of_its_error(
     assert execution["status"] == "SUCCEEDED"
     assert "detail.imagesetId" in execution["output"]
     assert "InvalidPayloadError" in execution["output"]
+
+
+def test_the_stack_serves_a_viewer_that_is_told_of_its_nodes_and_its_login(story: Story) -> None:
+    told = story.teleprefetch("viewer", "config")
+    cloudfront = boto3.client("cloudfront")
+    [found] = cloudfront.list_distributions()["DistributionList"]["Items"]
+    behaviour = found["DefaultCacheBehavior"]
+    sent = cloudfront.get_response_headers_policy(Id=behaviour["ResponseHeadersPolicyId"])
+    security = sent["ResponseHeadersPolicy"]["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+
+    assert f'"{NODES}/dicom-web"' in told
+    assert f'"{LOGIN}"' in told
+    assert found["Aliases"]["Items"] == [VIEWER]
+    assert found["Origins"]["Items"][0]["OriginAccessControlId"]
+    reaches = f"connect-src 'self' data: blob: {NODES} {LOGIN};"
+    assert reaches in security["ContentSecurityPolicy"]["ContentSecurityPolicy"]

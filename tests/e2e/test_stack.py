@@ -3,17 +3,22 @@
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pydicom
 import pytest
+import urllib3
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from teleprefetch import runtime
+from teleprefetch.adapters.signing import Signer
+from teleprefetch.edge.audit.reading import entries
 from teleprefetch.local.stack import DATASTORE_ID, INPUT_BUCKET, OUTPUT_BUCKET
+from teleprefetch.run_records import RunFilter
 from tests.waiting import until
 
 
@@ -41,6 +46,25 @@ def test_an_assignment_of_a_warm_study_asks_for_no_frame_again(site: Any) -> Non
 
     assert site.notice("warm-1").reason == "warm"
     assert site.stack.data_store.request_log.count("GetImageFrame") == before
+
+
+def test_one_name_goes_from_the_event_to_the_frames_and_into_every_log(site: Any) -> None:
+    imports = {json.loads(one["input"])["id"] for one in site.executions("Import")}
+    assigned_id = site.notice("warm-1").event_id
+    warmed = [one.event for one in entries(site.stack.audit_folder) if one.event.kind == "warmed"]
+    functions, node = (
+        (site.stack.folder / name).read_text() for name in ("functions.log", "node.log")
+    )
+
+    [import_id] = {one.event_id for one in warmed} - {assigned_id}
+    assert import_id in imports
+    assert len(import_id) == len(assigned_id) == len("6a7e8feb-b491-4cf7-a9f1-bf3703467718")
+    for event_id in (import_id, assigned_id):
+        assert f'"correlation_id":"{event_id}"' in functions.replace(": ", ":")
+        assert f'"event_id": "{event_id}"' in node
+        found = runtime.runs().find(RunFilter(event_id=event_id), limit=10)
+        assert {"prefetch", "warm"} <= {run.kind for run in found}
+        assert {run.study_instance_uid for run in found} <= {site.samples.study_instance_uid, None}
 
 
 def test_the_same_import_event_fifty_times_at_once_starts_nothing_twice(site: Any) -> None:
@@ -172,6 +196,47 @@ def test_an_import_whose_events_are_lost_is_found_by_the_sweep(
     assert swept["started"] == 1
     assert len(site.held(report.StudyInstanceUID)) == 1
     assert _sweep(monkeypatch, minutes_later=7)["started"] == 0
+
+
+def test_a_study_that_was_stored_without_an_import_job_is_found_by_the_sweep(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = boto3.client("events")
+    [rule] = [
+        rule["Name"] for rule in events.list_rules()["Rules"] if "HealthImaging" in rule["Name"]
+    ]
+    report = pydicom.dcmread(str(get_testdata_file("reportsi.dcm")))
+    report.PatientID, report.StudyInstanceUID = "stored-patient", generate_uid()
+    report.StudyDate = ""
+    content = BytesIO()
+    report.save_as(content)
+    events.disable_rule(Name=rule)
+    _store(site, content.getvalue())
+    events.enable_rule(Name=rule)
+    assert site.held(report.StudyInstanceUID) == []
+    before = len(_outcomes(site))
+
+    swept = _sweep(monkeypatch, minutes_later=6)
+    site.quiet()
+
+    assert (swept["started"], swept["image_sets_started"]) == (0, 1)
+    assert len(site.held(report.StudyInstanceUID)) == 1
+    assert len(_outcomes(site)) == before + 2, "one of the import, and one of its prefetch"
+    again = _sweep(monkeypatch, minutes_later=7)
+    assert (again["started"], again["image_sets_started"]) == (0, 0)
+    assert len(_outcomes(site)) == before + 2
+
+
+def _store(site: Any, p10: bytes) -> None:
+    """Store an instance by STOW-RS."""
+    session = boto3.Session()
+    sign = Signer(
+        session.get_credentials, service="medical-imaging", region=str(session.region_name)
+    )
+    url = f"{site.stack.data_store.dicomweb_url}/studies"
+    headers = sign(url, {"Content-Type": "application/dicom"}, method="POST", body=p10)
+    answer = urllib3.request("POST", url, body=p10, headers=headers)
+    assert answer.status == 200, answer.data
 
 
 def _sweep(monkeypatch: pytest.MonkeyPatch, *, minutes_later: int) -> dict[str, Any]:
