@@ -10,31 +10,30 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
-    generate_uid,
 )
 
 from teleprefetch.local.samples import write_samples
+from tests.made_instances import base, pixels, uid
+from tests.multi_frame import enhanced_ct, tomosynthesis_of
 
-_ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 _MAMMOGRAPHY = "1.2.840.10008.5.1.4.1.1.1.2"
 _TODAY = date(2026, 11, 24)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One study to open: what it is called here, and its files."""
+    """One study to open: what it is called here, its files, and how many frames they hold."""
 
     name: str
     study_instance_uid: str
     files: tuple[Path, ...]
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def furnish(folder: Path, *, scale: float = 0.15) -> ReadingRoom:
         ct=ct,
         prior=_kind("prior", _largest_series(chest.folder)),
         mammogram=_write("mammogram", folder, _mammograms("mammogram", rows=1664, columns=1280)),
-        enhanced_ct=_write("enhanced-ct", folder, [_enhanced(slices)]),
+        enhanced_ct=_write("enhanced-ct", folder, [enhanced_ct(slices)]),
         jpeg_ls=_write("jpeg-ls", folder, _compressed(slices, JPEGLSLossless)),
         jpeg_2000=_write("jpeg-2000", folder, _compressed(slices, JPEG2000Lossless)),
     )
@@ -84,6 +83,14 @@ def large_mammogram(folder: Path) -> Kind:
     """Four views of 17 MB each, as a full-field detector makes them."""
     views = _mammograms("large-mammogram", rows=3328, columns=2560)
     return _write("large-mammogram", folder, views)
+
+
+def tomosynthesis(folder: Path, *, slices: int) -> Kind:
+    """One breast in slices of 9 MB, in one multi-frame instance (PS3.3 A.55)."""
+    name, (rows, columns) = "tomosynthesis", (2457, 1890)
+    breast = next(_mammograms(name, rows=rows, columns=columns)).pixel_array.astype(np.int32)
+    made = tomosynthesis_of(breast, slices=slices, spacing_mm=0.095)
+    return _write(name, folder, [made])
 
 
 def small_ct(folder: Path, *, name: str = "small-ct") -> Kind:
@@ -113,9 +120,9 @@ def _rename(dataset: Dataset, name: str, number: int) -> None:
     dataset.PatientName, dataset.PatientID = f"Kind^{name}", f"kind-{name}"
     if "IssuerOfPatientID" in dataset:
         del dataset.IssuerOfPatientID
-    dataset.StudyInstanceUID = _uid(name, "study")
-    dataset.SeriesInstanceUID = _uid(name, "series")
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = _uid(name, number)
+    dataset.StudyInstanceUID = uid(name, "study")
+    dataset.SeriesInstanceUID = uid(name, "series")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid(name, number)
     dataset.StudyDescription = dataset.SeriesDescription = name
     dataset.AccessionNumber = f"A-{name}"[:16]
 
@@ -131,8 +138,9 @@ def _largest_series(folder: Path) -> list[Path]:
 
 
 def _kind(name: str, files: Sequence[Path]) -> Kind:
-    uid = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
-    return Kind(name, uid, tuple(files))
+    read = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
+    frames = sum(int(one.get("NumberOfFrames", 1)) for one in read)
+    return Kind(name, str(read[0].StudyInstanceUID), tuple(files), frames)
 
 
 def _write(name: str, folder: Path, datasets: Iterable[Dataset]) -> Kind:
@@ -141,42 +149,6 @@ def _write(name: str, folder: Path, datasets: Iterable[Dataset]) -> Kind:
     for number, dataset in enumerate(datasets, 1):
         dataset.save_as(target / f"{number:04d}.dcm", enforce_file_format=True)
     return _kind(name, sorted(target.glob("*.dcm")))
-
-
-def _uid(*parts: object) -> UID:
-    return generate_uid(entropy_srcs=["reading-room", *map(str, parts)])
-
-
-def _base(name: str, modality: str, sop_class: str, number: int, syntax: UID) -> Dataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class)
-    meta.MediaStorageSOPInstanceUID = _uid(name, "instance", number)
-    meta.TransferSyntaxUID = syntax
-    dataset = Dataset()
-    dataset.file_meta = meta
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
-    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    dataset.StudyInstanceUID = _uid(name, "study")
-    dataset.SeriesInstanceUID = _uid(name, "series")
-    dataset.FrameOfReferenceUID = _uid(name, "frame of reference")
-    dataset.PatientName, dataset.PatientID = f"Kind^{name}", f"kind-{name}"
-    dataset.PatientBirthDate, dataset.PatientSex = "19600101", "F"
-    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = "20261120"
-    dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = "101500"
-    dataset.AccessionNumber, dataset.StudyID = f"A-{name}"[:16], "1"
-    dataset.ReferringPhysicianName = ""
-    dataset.StudyDescription = dataset.SeriesDescription = name
-    dataset.Modality, dataset.Manufacturer = modality, "teleprefetch"
-    dataset.SeriesNumber, dataset.InstanceNumber = 1, number
-    return dataset
-
-
-def _pixels(dataset: Dataset, columns: int, rows: int, *, stored: int, signed: bool) -> None:
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows, dataset.Columns = rows, columns
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, stored, stored - 1
-    dataset.PixelRepresentation = int(signed)
 
 
 def _mammograms(name: str, *, rows: int, columns: int) -> Iterator[Dataset]:
@@ -192,8 +164,8 @@ def _mammograms(name: str, *, rows: int, columns: int) -> Iterator[Dataset]:
         picture = (tissue + noise.normal(0, 25, tissue.shape)).clip(0, 4095).astype("<u2")
         if side == "R":
             picture = picture[:, ::-1]
-        dataset = _base(name, "MG", _MAMMOGRAPHY, number, ExplicitVRLittleEndian)
-        dataset.SeriesInstanceUID = _uid(name, "series", number)
+        dataset = base(name, "MG", _MAMMOGRAPHY, number, ExplicitVRLittleEndian)
+        dataset.SeriesInstanceUID = uid(name, "series", number)
         dataset.SeriesNumber, dataset.SeriesDescription = number, f"{side} {view}"
         dataset.ImageType = ["ORIGINAL", "PRIMARY"]
         dataset.ImageLaterality, dataset.ViewPosition = side, view
@@ -206,63 +178,9 @@ def _mammograms(name: str, *, rows: int, columns: int) -> Iterator[Dataset]:
         dataset.PatientOrientation = ["P", "L"] if side == "R" else ["A", "R"]
         dataset.WindowCenter, dataset.WindowWidth = 1600, 2600
         dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
-        _pixels(dataset, columns, rows, stored=12, signed=False)
+        pixels(dataset, columns, rows, stored=12, signed=False)
         dataset.PixelData = np.ascontiguousarray(picture).tobytes()
         yield dataset
-
-
-def _enhanced(slices: Sequence[Dataset]) -> Dataset:
-    """The slices as one enhanced multi-frame instance (PS3.3 A.38), with functional groups."""
-    first = slices[0]
-    dataset = _base("enhanced-ct", "CT", _ENHANCED_CT, 1, ExplicitVRLittleEndian)
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
-    dataset.NumberOfFrames = len(slices)
-    dataset.BodyPartExamined, dataset.PatientPosition = "CHEST", "HFS"
-    _pixels(
-        dataset,
-        first.Columns,
-        first.Rows,
-        stored=int(first.BitsStored),
-        signed=bool(first.PixelRepresentation),
-    )
-    shared, measures, orientation = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = first.PixelSpacing
-    measures.SliceThickness = first.SliceThickness
-    orientation.ImageOrientationPatient = first.ImageOrientationPatient
-    shared.PixelMeasuresSequence = Items([measures])
-    shared.PlaneOrientationSequence = Items([orientation])
-    shared.PixelValueTransformationSequence = Items([_rescale(first)])
-    shared.FrameVOILUTSequence = Items([_window()])
-    dataset.SharedFunctionalGroupsSequence = Items([shared])
-    dataset.PerFrameFunctionalGroupsSequence = Items(
-        [_frame_of(one, number) for number, one in enumerate(slices, 1)]
-    )
-    dataset.PixelData = b"".join(one.PixelData for one in slices)
-    return dataset
-
-
-def _frame_of(one: Dataset, number: int) -> Dataset:
-    groups, position, content = Dataset(), Dataset(), Dataset()
-    position.ImagePositionPatient = one.ImagePositionPatient
-    content.StackID, content.InStackPositionNumber = "1", number
-    content.DimensionIndexValues = [1, number]
-    groups.PlanePositionSequence = Items([position])
-    groups.FrameContentSequence = Items([content])
-    return groups
-
-
-def _rescale(one: Dataset) -> Dataset:
-    transformation = Dataset()
-    transformation.RescaleIntercept = one.RescaleIntercept
-    transformation.RescaleSlope = one.RescaleSlope
-    transformation.RescaleType = "HU"
-    return transformation
-
-
-def _window() -> Dataset:
-    window = Dataset()
-    window.WindowCenter, window.WindowWidth = 40, 400
-    return window
 
 
 def _compressed(slices: Sequence[Dataset], syntax: UID) -> Iterator[Dataset]:

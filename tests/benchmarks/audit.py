@@ -23,6 +23,7 @@ from teleprefetch.edge.policy.files import read_policies
 from teleprefetch.edge.policy.gatekeeper import Asked, Gatekeeper
 from teleprefetch.edge.policy.reading_list import ReadingList
 from tests.audit_builders import LANE, NODE, a_record
+from tests.benchmarks.spread import spread
 from tests.policy_builders import STUDY, a_principal, a_reading
 
 RECORDS = 30_000
@@ -133,7 +134,8 @@ def main() -> None:
     runs = [run_once() for _ in range(options.runs)]
     medians = {name: round(statistics.median(run[name] for run in runs), 2) for name in runs[0]}
     if options.json:
-        print(json.dumps(medians, indent=2))
+        spreads = {name: spread(run[name] for run in runs) for name in runs[0]}
+        print(json.dumps({**medians, "runs": options.runs, "spread": spreads}, indent=2))
         return
     for name, value in medians.items():
         print(f"{name:<40}{value:>14,.2f}")

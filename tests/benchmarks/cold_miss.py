@@ -22,6 +22,7 @@ from teleprefetch.edge.archives.retrieving import Retriever
 from teleprefetch.edge.store.store import Store
 from teleprefetch.edge.warming.warmer import Warmer
 from teleprefetch.model import PatientKey, SeriesPointer, SeriesRecord, StudyRecord
+from tests.benchmarks.spread import spread
 from tests.edge.fakes_for_node import (
     ORIGIN,
     FakeClock,
@@ -126,11 +127,17 @@ def main() -> None:
         rounds = [(bench.p95_s(), *bench.busy_p95_s()) for _ in range(options.rounds)]
         bench.close()
     idle_s, busy_s = (statistics.median(one[at] for one in rounds) for at in (0, 1))
-    figures = {
+    figures: dict[str, Any] = {
         "ratio": round(statistics.median(busy / idle for idle, busy, _ in rounds), 3),
         "idle_p95_ms": round(1000 * idle_s, 1),
         "busy_p95_ms": round(1000 * busy_s, 1),
         "warming_frames_per_s_beside": round(statistics.median(one[2] for one in rounds)),
+        "rounds": options.rounds,
+        "spread": {
+            "ratio": spread(busy / idle for idle, busy, _ in rounds),
+            "idle_p95_ms": spread(1000 * idle for idle, _, _ in rounds),
+            "busy_p95_ms": spread(1000 * busy for _, busy, _ in rounds),
+        },
     }
     print(json.dumps(figures) if options.json else json.dumps(figures, indent=1))
 

@@ -26,6 +26,7 @@ from teleprefetch.domain.relevance import rank_priors
 from teleprefetch.local import demo_input
 from teleprefetch.local.stack import LocalStack, StackOptions
 from teleprefetch.model import PatientKey, SeriesPointer, SeriesRecord, StudyRecord
+from tests.benchmarks.spread import spread
 
 DESCRIPTIONS = (
     ("CT CHEST W CONTRAST", "CT", "CHEST"),
@@ -158,10 +159,17 @@ def main() -> None:
             run.warm_s / (run.bytes_warmed / bandwidth_bytes_s) for run in runs
         ),
     }
-    about = {
+    about: dict[str, Any] = {
         "bytes_warmed": runs[0].bytes_warmed,
         "bandwidth_mbit_s": options.bandwidth_mbit,
         "runs": options.runs,
+        "spread": {
+            "event_to_first_byte_s": spread(run.first_byte_s for run in runs),
+            "event_to_warm_s": spread(run.warm_s for run in runs),
+            "bytes_over_bandwidth_ratio": spread(
+                run.warm_s / (run.bytes_warmed / bandwidth_bytes_s) for run in runs
+            ),
+        },
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
     }

@@ -26,10 +26,11 @@ from typing import Any
 from teleprefetch.local.login.people import READER
 from teleprefetch.local.reading import assign, notice_of
 from teleprefetch.local.stack import LocalStack, StackOptions
+from tests.benchmarks.spread import spread
 from tests.benchmarks.wan_link import ADDRESSES
 from tests.browser import Page, open_browser
 from tests.login import log_in
-from tests.reading_room import Kind, large_mammogram, long_ct, small_ct
+from tests.reading_room import Kind, large_mammogram, long_ct, small_ct, tomosynthesis
 
 HUB, SPOKE = "teleprefetch-hub", "teleprefetch-spoke"
 PORT = 8080
@@ -63,12 +64,12 @@ class Side:
     issuer: str | None
 
 
-def opened(page: Page, side: Side, kind: Kind, frames: int) -> Opening:
+def opened(page: Page, side: Side, kind: Kind) -> Opening:
     """Open a study and wait until all its frames have come and a picture is shown."""
     page.open(f"{side.url}/viewer?StudyInstanceUIDs={kind.study_instance_uid}")
     if side.issuer is not None:
         log_in(page, READER, issuer=side.issuer)
-    complete = f"({_COUNT_FRAMES}) >= {frames} && window.firstImageAt"
+    complete = f"({_COUNT_FRAMES}) >= {kind.frames} && window.firstImageAt"
     shown_at = page.until(lambda: page.evaluate(complete), "all frames", within_s=_WITHIN_S)
     asked = [Asked(**one) for one in json.loads(page.evaluate(_LOG))]
     assert all(one.status == 200 for one in asked), [one for one in asked if one.status != 200]
@@ -161,8 +162,8 @@ def _one(side: Side, study: Kind, other: Kind) -> Opening:
     with open_browser(arguments=[secure], watches=False) as page:
         page.size(1400, 900)
         page.at_start(_WATCH)
-        opened(page, side, other, len(other.files))
-        return opened(page, side, study, len(study.files))
+        opened(page, side, other)
+        return opened(page, side, study)
 
 
 def summary(results: dict[str, list[Opening]]) -> dict[str, Any]:
@@ -189,11 +190,21 @@ def summary(results: dict[str, list[Opening]]) -> dict[str, Any]:
             direct["first_frame_s"] / (warm["first_frame_s"] - warm["waited_for_first_s"]), 2
         ),
         **medians,
+        "spread": {
+            "first_frame_speedup": _spread(results, "first_frame_s"),
+            "whole_study_speedup": _spread(results, "whole_study_s"),
+        },
         "runs": {
             name: [[round(one.first_frame_s, 2), round(one.whole_study_s, 2)] for one in openings]
             for name, openings in results.items()
         },
     }
+
+
+def _spread(results: dict[str, list[Opening]], figure: str) -> list[float]:
+    """The least and the most that one opening from the archive took over one from the node."""
+    pairs = zip(results["direct"], results["warm"], strict=True)
+    return spread((getattr(a, figure) / getattr(b, figure) for a, b in pairs), 2)
 
 
 @contextlib.contextmanager
@@ -230,11 +241,16 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     """Lay the link, start the archive on its far side, and measure on this side of it."""
     with tempfile.TemporaryDirectory(prefix="reader-") as place:
         folder = Path(place)
-        kinds = long_ct(folder, slices=given.slices), large_mammogram(folder), small_ct(folder)
+        kinds = (
+            long_ct(folder, slices=given.slices),
+            large_mammogram(folder),
+            tomosynthesis(folder, slices=given.tomosynthesis_slices),
+            small_ct(folder),
+        )
         for sample in ("long-samples", "small-samples"):
             shutil.rmtree(folder / sample)
         described = [
-            json.dumps([kind.name, kind.study_instance_uid, [str(path) for path in kind.files]])
+            json.dumps([kind.name, kind.study_instance_uid, [*map(str, kind.files)], kind.frames])
             for kind in kinds
         ]
         line = ("--delay-ms", str(given.rtt_ms / 2), "--rate-mbit", str(given.rate_mbit))
@@ -256,6 +272,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "first_frame_speedup": by_kind["long-ct"]["first_frame_speedup"],
         "whole_study_speedup": by_kind["long-ct"]["whole_study_speedup"],
+        "spread": by_kind["long-ct"]["spread"],
         **by_kind,
         "slices": given.slices,
         "rtt_ms": given.rtt_ms,
@@ -265,8 +282,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _kind(described: str) -> Kind:
-    name, uid, files = json.loads(described)
-    return Kind(name, uid, tuple(map(Path, files)))
+    name, uid, files, frames = json.loads(described)
+    return Kind(name, uid, tuple(map(Path, files)), frames)
 
 
 def main() -> None:
@@ -274,6 +291,7 @@ def main() -> None:
     parser.add_argument("--viewer", default=os.environ.get("OHIF_VIEWER"), required=False)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--tomosynthesis-slices", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rtt-ms", type=float, default=150)
     parser.add_argument("--rate-mbit", type=float, default=100)

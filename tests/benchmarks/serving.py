@@ -21,7 +21,6 @@ import http.client
 import json
 import os
 import platform
-import random
 import re
 import shutil
 import socket
@@ -31,28 +30,21 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from teleprefetch.dicom import HTJ2K_LOSSLESS
-from teleprefetch.domain.policy.readings import Reading
-from teleprefetch.edge.policy.reading_list import ReadingList
-from teleprefetch.edge.store.store import Store
 from teleprefetch.local.node_process import free_port
-from teleprefetch.model import AssignedTo, Frame, FrameEntry, SeriesMetadata, SeriesPointer
-from tests.loopback_issuer import SUBJECT, Issuer
+from tests.benchmarks.serving_store import assign, fill, node_settings, token_of
+from tests.benchmarks.spread import spread
+from tests.loopback_issuer import Issuer
 
 _INSIDE = "SERVING_BENCHMARK_INSIDE"
 ROOT = Path(__file__).resolve().parents[2]
 ACCEPT = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 KINDS = ("frames_200KB", "frames_27MB", "metadata_1000")
 CONNECTIONS = (1, 16, 32)
-STUDY = "1.2.826.0.1.1"
-SIZES = {"frames_200KB": (200_000, 300), "frames_27MB": (27_000_000, 6)}
 PEERS = {
     "nginx": "nginx",
     "nginx_proxy_cache": "nginx",
@@ -134,91 +126,7 @@ class Target:
 
     def resident_mb(self) -> float:
         """What they have in memory."""
-        pids = [pid for one in self.processes for pid in _family(one.pid)]
-        return sum(_status_kb(pid, "RssAnon") for pid in pids) / 1024
-
-
-def fill(path: Path) -> dict[str, list[str]]:
-    """A store with all that is asked for; the paths by kind."""
-    chance = random.Random(1)  # noqa: S311 - the same bytes each time
-    store = Store(path, 1 << 40)
-    paths: dict[str, list[str]] = {}
-    try:
-        for number, (kind, (size, count)) in enumerate(SIZES.items(), start=1):
-            series = _pointer(number)
-            _put(store, series, count, partial(_codestream, chance, size), size)
-            base = f"/dicom-web/studies/{STUDY}/series/{series.series_instance_uid}/instances"
-            paths[kind] = [
-                f"{base}/{series.series_instance_uid}.{one}/frames/1" for one in range(1, count + 1)
-            ]
-        series = _pointer(9)
-        _put(store, series, 1000, None, 0)
-        paths["metadata_1000"] = [
-            f"/dicom-web/studies/{STUDY}/series/{series.series_instance_uid}/metadata"
-        ]
-    finally:
-        store.close()
-    return paths
-
-
-def _codestream(chance: random.Random, size: int) -> bytes:
-    """What begins as a frame of HTJ2K does, and is long enough."""
-    return b"\xff\x4f\xff\x51" + chance.randbytes(size - 4)
-
-
-def _pointer(number: int) -> SeriesPointer:
-    return SeriesPointer(
-        study_instance_uid=STUDY,
-        series_instance_uid=f"{STUDY}.{number}",
-        image_set_id=f"{number:032d}",
-    )
-
-
-def _put(store: Store, series: SeriesPointer, count: int, content: Any, size: int) -> None:
-    entries = tuple(
-        FrameEntry(
-            sop_instance_uid=f"{series.series_instance_uid}.{one}", frame_number=1, size_bytes=size
-        )
-        for one in range(1, count + 1)
-    )
-    document = json.dumps([_instance(series, one) for one in range(1, count + 1)]).encode()
-    store.put_metadata(
-        "archive", SeriesMetadata(series=series, dicom_json=document, frames=entries)
-    )
-    if content is not None:
-        with store.writing("archive", series) as writer:
-            for entry in entries:
-                writer.append(entry, Frame(content=content(), transfer_syntax_uid=HTJ2K_LOSSLESS))
-
-
-def _instance(series: SeriesPointer, number: int) -> dict[str, Any]:
-    """About 900 bytes of DICOM JSON that differ from slice to slice as a CT's do."""
-    chance = random.Random(number)  # noqa: S311 - the same document each time
-    uid = f"{series.series_instance_uid}.{number}"
-    time_of_day = f"1012{chance.randrange(60):02d}.{chance.randrange(10**6):06d}"
-    values: dict[str, tuple[str, list[Any]]] = {
-        "00080008": ("CS", ["ORIGINAL", "PRIMARY", "AXIAL"]),
-        "00080016": ("UI", ["1.2.840.10008.5.1.4.1.1.2"]),
-        "00080018": ("UI", [uid]),
-        "00080020": ("DA", ["20261124"]),
-        "00080032": ("TM", [time_of_day]),
-        "00080033": ("TM", [time_of_day]),
-        "00080060": ("CS", ["CT"]),
-        "00100020": ("LO", ["P-1"]),
-        "00180060": ("DS", [120]),
-        "00181151": ("IS", [chance.randrange(120, 480)]),
-        "0020000D": ("UI", [series.study_instance_uid]),
-        "0020000E": ("UI", [series.series_instance_uid]),
-        "00200013": ("IS", [number]),
-        "00200032": ("DS", [-180.5, -171.25, round(number * 1.25 - chance.random(), 6)]),
-        "00201041": ("DS", [round(number * 1.25 - 400, 6)]),
-        "00280010": ("US", [512]),
-        "00280011": ("US", [512]),
-        "00281050": ("DS", [40]),
-        "00281051": ("DS", [400]),
-        "00400254": ("LO", [f"{chance.randrange(1 << 40):x}"]),
-    }
-    return {tag: {"vr": vr, "Value": value} for tag, (vr, value) in values.items()}
+        return resident_anonymous_mb(one.pid for one in self.processes)
 
 
 @contextlib.contextmanager
@@ -240,7 +148,7 @@ def running(
                 str(ports["node"]),
                 str(folder),
                 str(number),
-                environment=issuer.settings | _node_settings(folder),
+                environment=issuer.settings | node_settings(folder),
             )
             for number in range(cores)
         )
@@ -318,42 +226,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _node_settings(folder: Path) -> dict[str, str]:
-    return {
-        "NODE": "node",
-        "QUEUE_URL": "http://127.0.0.1:1/queue",
-        "ORIGINS": json.dumps({"archive": {"kind": "dicomweb", "url": "http://127.0.0.1:1"}}),
-        "TABLE_NAME": "table",
-        "STORE_PATH": str(folder / "store"),
-        "STORE_BYTES": str(1 << 40),
-        "AUDIT_PATH": str(folder / "audit"),
-    }
-
-
-def _token(issuer: Issuer) -> str:
-    """About 900 bytes: as long as one of a hospital's directory, with its groups."""
-    return issuer.token("readers", *(f"{'g' * 40}{number}" for number in range(5)))
-
-
-def _assign(folder: Path, issuer: Issuer) -> None:
-    """Let the token's subject read the study."""
-    readings = ReadingList(folder / "store" / "readings.sqlite")
-    now = datetime.now(UTC)
-    readings.put(
-        Reading(
-            assignment_id="A-1",
-            prefetch_id="assigned-1",
-            origin_id="archive",
-            reading_location="home",
-            study_instance_uid=STUDY,
-            assigned_to=AssignedTo(issuer=issuer.issuer, subject=SUBJECT),
-            patient="c" * 40,
-            ends_at=now + timedelta(days=1),
-        )
-    )
-    readings.close()
-
-
 def _write_files(folder: Path, port: int, paths: dict[str, list[str]], token: str) -> None:
     """The bodies that the node answers, as files: all servers send the same bytes."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -427,14 +299,14 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             files = [f"/{kind}/{number}" for number in range(len(asked))]
             (folder / f"{kind}.files").write_text("\n".join(files) + "\n")
         issuer = Issuer()
-        token = _token(issuer)
-        _assign(folder, issuer)
+        token = token_of(issuer)
+        assign(folder, issuer)
         with (
             contextlib.closing(issuer),
             running(folder, paths, issuer, token) as (targets, missing),
         ):
             results = rounds(targets, folder, options, token)
-            memory = {name: round(target.resident_mb(), 1) for name, target in targets.items()}
+            memory = {name: target.resident_mb() for name, target in targets.items()}
     return summary(results, missing) | {"resident_anonymous_mb": memory}
 
 
@@ -463,24 +335,27 @@ def rounds(
 def summary(results: dict[tuple[str, str, int], Measured], missing: list[str]) -> dict[str, Any]:
     report: dict[str, Any] = {"not_installed": missing}
     ratios: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    spreads: dict[str, list[float]] = {}
     for (name, kind, connections), measured in results.items():
         node = results["node", kind, connections]
         at = f"c{connections}"
         if name != "node":
-            pairs = zip(node.rates, measured.rates, strict=True)
-            ratios[f"vs_{name}"][kind][at] = round(statistics.median(a / b for a, b in pairs), 3)
+            each = [a / b for a, b in zip(node.rates, measured.rates, strict=True)]
+            ratios[f"vs_{name}"][kind][at] = round(statistics.median(each), 3)
+            spreads[f"vs_{name}.{kind}.{at}"] = spread(each)
         if name == "nginx":
-            pairs = zip(node.p99s_ms, measured.p99s_ms, strict=True)
-            ratios["p99_over_nginx"][kind][at] = round(
-                statistics.median(a / b for a, b in pairs), 3
-            )
+            each = [a / b for a, b in zip(node.p99s_ms, measured.p99s_ms, strict=True)]
+            ratios["p99_over_nginx"][kind][at] = round(statistics.median(each), 3)
+            spreads[f"p99_over_nginx.{kind}.{at}"] = spread(each)
         ratios[f"cpu_us_per_request_{name}"][kind][at] = round(
             statistics.median(measured.cpus_us), 1
         )
         ratios[f"requests_per_s_{name}"][kind][at] = round(statistics.median(measured.rates), 1)
-    return report | {
-        name: {kind: dict(at) for kind, at in kinds.items()} for name, kinds in ratios.items()
-    }
+    return (
+        report
+        | {"spread": spreads}
+        | {name: {kind: dict(at) for kind, at in kinds.items()} for name, kinds in ratios.items()}
+    )
 
 
 def _cpu_s(pid: int) -> float:
@@ -489,6 +364,12 @@ def _cpu_s(pid: int) -> float:
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_anonymous_mb(pids: Iterable[int]) -> float:
+    """What processes, and those that they made, have in memory of their own (proc(5))."""
+    families = [member for pid in pids for member in _family(pid)]
+    return round(sum(_status_kb(pid, "RssAnon") for pid in families) / 1024, 1)
 
 
 def _family(pid: int) -> list[int]:

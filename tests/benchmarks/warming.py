@@ -7,7 +7,8 @@ of interleaved rounds; curl has the parallelism that was best for it. `*_durable
 its files as well. Loopback: `vs_curl` (200 KB), `vs_curl_verified` (every frame decoded, its pixels
 compared), `big_frames` (27 MB). `vs_curl_at_100_ms`: through a link of 1 Gbit/s and 100 ms between
 network namespaces (root). `cpu_s_per_gb` and `peak_rss_mb` are the node's on loopback.
-`--links` adds the time of a whole order over bytes / bandwidth for nine links.
+`--links` adds the time of a whole order over bytes / bandwidth for nine links; the headers of TCP
+and IP alone make that 1.036 (52 of 1,500 bytes).
 """
 
 import argparse
@@ -25,14 +26,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.spread import spread
 from tests.benchmarks.wan_link import ADDRESSES
 from tests.benchmarks.warming_archive import Archive, serving
 
 FRAME_BYTES, BIG_BYTES = 200_000, 27_000_000
 HUB, SPOKE = "warming-hub", "warming-spoke"
 NEAR, FAR = (4, 8, 16, 32), (32, 64, 128)
-LINK_RATES_MBIT, LINK_ROUND_TRIPS_MS = (20, 100, 1000), (10, 50, 150)
-LINK_S = 8
+LINK_ROUND_TRIPS_MS = (10, 50, 150)
+LINKS = ((20, 100, ""), (100, 500, ""), (1000, 5000, ""), (1000, 2000, ", 400 MB"))
+LINK_IMAGE_SETS = 4
 
 
 def curl(archive: Archive, folder: Path, parallel: int, within: str | None) -> tuple[float, float]:
@@ -56,13 +59,21 @@ def curl(archive: Archive, folder: Path, parallel: int, within: str | None) -> t
 
 
 def node(
-    archive: Archive, folder: Path, *, at_once: int, verify: bool, within: str | None
+    archive: Archive,
+    folder: Path,
+    *,
+    at_once: int,
+    verify: bool = False,
+    after: bool = False,
+    within: str | None = None,
 ) -> dict[str, Any]:
     """What one order took, as `warming_node` tells it."""
     store = folder / "store"
     shutil.rmtree(store, ignore_errors=True)
     subprocess.run(["sync", "-f", str(folder)], check=True)
-    words = [archive.kind, archive.url, str(store), str(at_once), "yes" if verify else "no"]
+    words = [archive.kind, archive.url, str(store), str(at_once)]
+    words += ["--image-sets", str(archive.image_sets)]
+    words += ["--verify"] * verify + ["--after"] * after
     command = [sys.executable, "-m", "tests.benchmarks.warming_node", *words]
     ran = subprocess.run(_inside(within, command), check=True, stdout=subprocess.PIPE, timeout=600)
     told: dict[str, Any] = json.loads(ran.stdout)
@@ -96,6 +107,8 @@ def compared(
     return {
         "ratio": round(middle(one[0] / told["seconds"] for one, told in pairs), 3),
         "ratio_durable": round(middle(one[1] / told["seconds"] for one, told in pairs), 3),
+        "spread": spread(one[0] / told["seconds"] for one, told in pairs),
+        "spread_durable": spread(one[1] / told["seconds"] for one, told in pairs),
         "curl_parallel": best,
         "curl_s": round(middle(one[0] for one in curls), 3),
         "node_s": round(middle(told["seconds"] for told in nodes), 3),
@@ -123,6 +136,13 @@ def near(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         "big_frames_durable": big["ratio_durable"],
         "cpu_s_per_gb": plain["cpu_s_per_gb"],
         "peak_rss_mb": max(one["peak_rss_mb"] for one in (plain, verified, big)),
+        "spread": {
+            "vs_curl": plain["spread"],
+            "vs_curl_durable": plain["spread_durable"],
+            "vs_curl_verified": verified["spread"],
+            "big_frames": big["spread"],
+            "big_frames_durable": big["spread_durable"],
+        },
         "details": {"plain": plain, "verified": verified, "big": big},
     }
 
@@ -140,31 +160,62 @@ def far(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         ) as archive,
     ):
         told = compared(archive, folder, given, settings=FAR, within=SPOKE)
-    return {"vs_curl_at_100_ms": told["ratio"], "details": {"at_100_ms": told}}
+    return {
+        "vs_curl_at_100_ms": told["ratio"],
+        "spread": {"vs_curl_at_100_ms": told["spread"]},
+        "details": {"at_100_ms": told},
+    }
 
 
 def over_links(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of an order over those that its bytes alone take, by rate and round trip."""
-    ratios: dict[str, float] = {}
-    for rate_mbit in LINK_RATES_MBIT:
-        bytes_per_s = rate_mbit * 1e6 / 8
-        frames = min(given.frames, max(16, round(LINK_S * bytes_per_s / FRAME_BYTES)))
+    """Seconds of an order over those that its bytes alone take, by rate and round trip.
+
+    A CT with its priors in four image sets: as many bytes as the link carries in eight seconds, and
+    400 MB beside them on the fastest, where round trips weigh most. The order comes after another
+    one and a pause; `first_order` is a node's first ever, over which it finds out what its link
+    gives. `beyond_bytes` is what the order took beyond its bytes, in round trips.
+    """
+    told: dict[str, dict[str, float]] = {
+        "order_over_bytes_per_bandwidth": {},
+        "first_order_over_bytes_per_bandwidth": {},
+        "beyond_bytes_in_round_trips": {},
+    }
+    for rate_mbit, frames, size in LINKS:
         for round_trip_ms in LINK_ROUND_TRIPS_MS:
-            with (
-                link(rate_mbit=rate_mbit, round_trip_ms=round_trip_ms),
-                serving(
-                    folder / "archive",
-                    kind=given.kind,
-                    frames=frames,
-                    size_bytes=FRAME_BYTES,
-                    address=ADDRESSES[0],
-                    within=HUB,
-                ) as archive,
-            ):
-                told = node(archive, folder, at_once=given.at_once, verify=False, within=SPOKE)
-            least_s = archive.total_bytes / bytes_per_s
-            ratios[f"{rate_mbit} Mbit/s, {round_trip_ms} ms"] = round(told["seconds"] / least_s, 3)
-    return {"order_over_bytes_per_bandwidth": ratios}
+            name = f"{rate_mbit} Mbit/s, {round_trip_ms} ms{size}"
+            found = _over_link(folder, given, rate_mbit, round_trip_ms, frames)
+            for where, figure in zip(told.values(), found, strict=True):
+                where[name] = figure
+            print(name, found, file=sys.stderr, flush=True)
+    return told
+
+
+def _over_link(
+    folder: Path, given: argparse.Namespace, rate_mbit: int, round_trip_ms: int, frames: int
+) -> tuple[float, float, float]:
+    """After another order; the first one; and round trips of the former beyond its bytes."""
+    with (
+        link(rate_mbit=rate_mbit, round_trip_ms=round_trip_ms),
+        serving(
+            folder / "archive",
+            kind=given.kind,
+            frames=frames,
+            size_bytes=FRAME_BYTES,
+            address=ADDRESSES[0],
+            within=HUB,
+            image_sets=LINK_IMAGE_SETS if given.kind == "healthimaging" else 1,
+            files=256,
+        ) as archive,
+    ):
+        took: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(given.link_rounds):
+            for after, seconds in took.items():
+                told = node(archive, folder, at_once=given.at_once, after=after, within=SPOKE)
+                seconds.append(told["seconds"])
+    least_s = archive.total_bytes / (rate_mbit * 1e6 / 8)
+    first_s, later_s = (statistics.median(seconds) for seconds in took.values())
+    beyond = (later_s - least_s) / round_trip_ms * 1e3
+    return round(later_s / least_s, 3), round(first_s / least_s, 3), round(beyond, 1)
 
 
 @contextlib.contextmanager
@@ -211,6 +262,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             if not given.only_links:
                 distant = far(folder, given)
                 told["details"] |= distant.pop("details")
+                told["spread"] |= distant.pop("spread")
                 told |= distant
             if given.links or given.only_links:
                 told |= over_links(folder, given)
@@ -227,7 +279,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--far-frames", type=int, default=1000)
     parser.add_argument("--big-frames", type=int, default=20)
-    parser.add_argument("--at-once", type=int, default=64)
+    parser.add_argument("--at-once", type=int, default=128)
+    parser.add_argument("--link-rounds", type=int, default=1)
     parser.add_argument("--links", action="store_true")
     parser.add_argument("--only-links", action="store_true")
     parser.add_argument("--place", help="a folder on the disk to measure on")

@@ -24,7 +24,6 @@ import imagecodecs
 import numpy as np
 
 DATASTORE = "d" * 32
-IMAGE_SET = "e" * 32
 STUDY = "1.2.826.0.1.3680043.10.1338.7"
 SERIES = f"{STUDY}.1"
 PORT = 18_431
@@ -65,7 +64,7 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What there is to fetch: `frames` files of `content_bytes`, and how a node sees them."""
+    """What there is to fetch: `frames` frames of `content_bytes`, in equal `image_sets`."""
 
     folder: Path
     kind: str
@@ -73,6 +72,7 @@ class Archive:
     content_bytes: int
     body_bytes: int
     address: str
+    image_sets: int
 
     @property
     def url(self) -> str:
@@ -118,19 +118,24 @@ def serving(
     size_bytes: int,
     address: str = "127.0.0.1",
     within: str | None = None,
+    image_sets: int = 1,
+    files: int | None = None,
 ) -> Iterator[Archive]:
-    """The archive, listening; `kind` is `healthimaging` or `dicomweb`."""
+    """The archive, listening; `kind` is `healthimaging` or `dicomweb`.
+
+    There is a file for each frame, which curl needs, or as many as `files` says.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "frames").mkdir(parents=True)
     (folder / "documents").mkdir()
     content, syntax, crc32 = a_frame(size_bytes)
     body = content if kind == "healthimaging" else _in_multipart(content, syntax)
-    for number in range(frames):
+    for number in range(max(files or frames, 16)):  # nginx takes one of 16, or 256, for the node
         name = _name(number) if kind == "healthimaging" else f"{number + 1}"
         (folder / "frames" / name).write_bytes(body)
         if kind == "dicomweb":
             (folder / "frames" / _name(number)).hardlink_to(folder / "frames" / name)
-    _write_documents(folder / "documents", frames, len(content), crc32)
+    _write_documents(folder / "documents", frames // image_sets, len(content), crc32)
     native = "image/jph" if syntax == HTJ2K else "application/octet-stream"
     two = frames >= 256
     (folder / "nginx.conf").write_text(
@@ -146,7 +151,7 @@ def serving(
     )
     subprocess.run(["sync", "-f", str(folder)], check=True)
     with _nginx(folder, within):
-        yield Archive(folder, kind, frames, len(content), len(body), address)
+        yield Archive(folder, kind, frames, len(content), len(body), address, image_sets)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Final
 from teleprefetch.edge.access.entries import Doorway
 from teleprefetch.edge.dicomweb.misses import MissReader
 from teleprefetch.edge.dicomweb.routes import Routes, Site
+from teleprefetch.edge.http.origins import WebOrigins
 from teleprefetch.edge.http.proxies import Proxies
 from teleprefetch.edge.http.server import EdgeServer, tls_context
 from teleprefetch.edge.pages.status_page import StatusPage
@@ -101,6 +102,7 @@ class Serving:
             is_shared=settings.server_processes > 1,
             access_log=_STDERR,
             proxies=Proxies(settings.trusted_proxies),
+            origins=WebOrigins(settings.viewer_origins),
         )
 
     @property

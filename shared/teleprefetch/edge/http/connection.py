@@ -9,6 +9,7 @@ from teleprefetch.edge.http.crowd import Limits
 from teleprefetch.edge.http.forming import borrow, give_back
 from teleprefetch.edge.http.heads import MOST_HEAD_BYTES, BadRequestError, read_head
 from teleprefetch.edge.http.links import Link, PlainLink, TlsLink, joined
+from teleprefetch.edge.http.origins import WebOrigins
 from teleprefetch.edge.http.outbox import Answered
 from teleprefetch.edge.http.proxies import Proxies
 from teleprefetch.edge.http.repeats import Repeats
@@ -25,10 +26,14 @@ class Connection(asyncio.Protocol):
     _link: Link
     _transport: asyncio.Transport
 
-    def __init__(self, service: Service, limits: Limits, proxies: Proxies) -> None:
+    def __init__(
+        self, service: Service, limits: Limits, proxies: Proxies, origins: WebOrigins
+    ) -> None:
         self._service = service
         self._limits = limits
         self._proxies = proxies
+        self._origins = origins
+        self._further = b""
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._repeats = Repeats()
@@ -148,6 +153,7 @@ class Connection(asyncio.Protocol):
         if not self._service.recall(target, self._repeats, self._answered):
             return False
         self._began_ns = began_ns
+        self._further = self._origins.headers_of("GET", self._repeats.headers)
         self._is_busy = True
         self._is_head = False
         self._deadline = math.inf
@@ -167,6 +173,7 @@ class Connection(asyncio.Protocol):
             self._refuse(refused)
             return False
         self._repeats.learn(raw, head, request)
+        self._further = self._origins.headers_of(head.method, head.headers)
         self._is_busy = True
         self._keeps_alive = self._keeps_alive and head.keeps_alive
         self._is_head = head.method == "HEAD"
@@ -193,7 +200,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: BadRequestError) -> None:
         """Say why, and close: what follows on this connection cannot be told apart."""
-        self._buffer = b""
+        self._buffer = self._further = b""
         self._is_busy = True
         self._keeps_alive = False
         self._is_head = False
@@ -204,13 +211,14 @@ class Connection(asyncio.Protocol):
         """Send an answer that came later."""
         if not self._is_closed:
             self._send(answered)
-            self._go_on()
+            if self._buffer:
+                self._go_on()
 
     def _send(self, answered: Answered) -> None:
         outgoing = answered.outgoing
         link = self._link
         before = link.sent_bytes
-        head = self._service.head_of(outgoing, keeps_alive=self._keeps_alive)
+        head = self._service.head_of(outgoing, keeps_alive=self._keeps_alive, further=self._further)
         is_whole = link.send((head,) if self._is_head else joined(head, outgoing.pieces))
         self._sending, self._sent_before = answered, before
         if is_whole is None:
@@ -232,7 +240,8 @@ class Connection(asyncio.Protocol):
         """Go on after an answer that took more than one turn."""
         if not self._is_closed:
             self._finish(is_whole)
-            self._go_on()
+            if self._buffer:
+                self._go_on()
 
     def _finish(self, is_whole: bool) -> None:
         self._note_end(is_whole)

@@ -8,6 +8,7 @@ from typing import Final
 
 _MOST_OPEN: Final = 512
 _READ_BYTES: Final = 1 << 20
+_ANY_BYTE: Final = [bytearray(1)]  # what is read is of no interest
 FileState = tuple[int, int, int, int, int]
 
 
@@ -99,7 +100,7 @@ class Descriptors:
 def is_in_memory(descriptor: int, offset: int, length_bytes: int) -> bool:
     """Tell whether a piece of a file can be sent without waiting for the disk, by its last byte."""
     try:
-        os.preadv(descriptor, [bytearray(1)], offset + length_bytes - 1, os.RWF_NOWAIT)
+        os.preadv(descriptor, _ANY_BYTE, offset + length_bytes - 1, os.RWF_NOWAIT)
     except BlockingIOError:
         return False
     except OSError:

@@ -43,10 +43,10 @@ class Forming:
             descriptors=descriptors,
         )
 
-    def head_of(self, outgoing: Outgoing, *, keeps_alive: bool) -> bytes:
-        """The head of an answer that goes out now."""
+    def head_of(self, outgoing: Outgoing, *, keeps_alive: bool, further: bytes = b"") -> bytes:
+        """The head of an answer that goes out now; `further` are lines for this client alone."""
         end = b"\r\n" if keeps_alive else b"Connection: close\r\n\r\n"
-        return b"".join((outgoing.start, self._date, outgoing.headers, end))
+        return b"".join((outgoing.start, self._date, outgoing.headers, further, end))
 
     def sweep(self) -> None:
         """Tell the time anew, and close files that are gone."""

@@ -48,10 +48,6 @@ def _leading_bytes(pieces: Iterable[Piece]) -> list[bytes]:
     return found
 
 
-def _length_of(piece: Piece) -> int:
-    return len(piece) if isinstance(piece, bytes) else piece.length_bytes
-
-
 class Link(Protocol):
     """One connection's way out; `on_end` is called once for each `send` that did not end at once.
 
@@ -93,6 +89,7 @@ class PlainLink:
         original: socket.socket = transport.get_extra_info("socket")
         self._socket = socket.socket(original.family, original.type, 0, os.dup(original.fileno()))
         self._socket.setblocking(False)
+        self._number = self._socket.fileno()
         self._pieces: deque[Piece] = deque()
         self._done_bytes = 0
         self._is_waiting = False
@@ -101,7 +98,7 @@ class PlainLink:
     def send(self, pieces: Iterable[Piece]) -> bool | None:
         """Send pieces, as far as the socket takes them now."""
         self._pieces.extend(pieces)
-        if len(self._pieces) > 1 and not self._is_corked and self._has_files():
+        if not self._is_corked and len(self._pieces) > 1 and self._has_files():
             # The pieces of an answer share packets (tcp(7)): each packet wakes the client.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             self._is_corked = True
@@ -133,6 +130,7 @@ class PlainLink:
                 count = self._send_some(self._pieces[0])
                 if count == 0:
                     return False  # the file was cut short
+                self._advance(count)
                 left -= count
         except BlockingIOError:
             left = 0
@@ -150,24 +148,27 @@ class PlainLink:
         return any(isinstance(piece, FilePiece) for piece in self._pieces)
 
     def _send_some(self, piece: Piece) -> int:
+        done = self._done_bytes
         if not isinstance(piece, bytes):
-            offset, left = piece.offset + self._done_bytes, piece.length_bytes - self._done_bytes
-            number = piece.descriptor.number
-            count = os.sendfile(self._socket.fileno(), number, offset, left)
-        elif self._done_bytes or len(self._pieces) == 1:
-            count = self._socket.send(memoryview(piece)[self._done_bytes :])
-        else:
-            count = self._socket.sendmsg(_leading_bytes(self._pieces))
-        self._advance(count)
-        return count
+            number, left = piece.descriptor.number, piece.length_bytes - done
+            return os.sendfile(self._number, number, piece.offset + done, left)
+        if done:
+            return self._socket.send(memoryview(piece)[done:])
+        if len(self._pieces) > 1 and isinstance(self._pieces[1], bytes):
+            return self._socket.sendmsg(_leading_bytes(self._pieces))
+        return self._socket.send(piece)
 
     def _advance(self, count: int) -> None:
         self.sent_bytes += count
-        count += self._done_bytes
-        while self._pieces and count >= (length := _length_of(self._pieces[0])):
+        done = self._done_bytes + count
+        while self._pieces:
+            piece = self._pieces[0]
+            length = len(piece) if isinstance(piece, bytes) else piece.length_bytes
+            if done < length:
+                break
             self._pieces.popleft()
-            count -= length
-        self._done_bytes = count
+            done -= length
+        self._done_bytes = done
 
     def _wait(self) -> None:
         if not self._is_waiting:

@@ -38,11 +38,15 @@ class Outbox:
     Args:
         lines: where records go.
         denied: the answer instead of one that cannot be recorded.
+        guests: how many clients there are: once all of them wait, nobody can ask for more.
     """
 
-    def __init__(self, lines: Lines, denied: Callable[[], Answered]) -> None:
+    def __init__(
+        self, lines: Lines, denied: Callable[[], Answered], *, guests: Callable[[], int]
+    ) -> None:
         self._lines = lines
         self._denied = denied
+        self._guests = guests
         self._loop = asyncio.get_running_loop()
         self._records: list[Line] = []
         self._posted: _Posted = []
@@ -59,8 +63,9 @@ class Outbox:
 
     def _gather(self) -> None:
         """Let clients have the processor, if they want it, as long as that brings requests."""
-        if len(self._posted) > self._seen and self._turns < _MOST_TURNS:
-            self._seen = len(self._posted)
+        posted = len(self._posted)
+        if self._seen < posted < self._guests() and self._turns < _MOST_TURNS:
+            self._seen = posted
             self._turns += 1
             os.sched_yield()
             self._loop.call_soon(self._gather)

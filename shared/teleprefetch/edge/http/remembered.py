@@ -45,7 +45,10 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Entry:
-    """An answer, what one must be allowed to do for it, and its record's pieces."""
+    """An answer, what one must be allowed to do for it, and its record's pieces.
+
+    `revision` is that of the holdings when its rows were last found the same.
+    """
 
     outgoing: Outgoing
     action: Action
@@ -53,6 +56,7 @@ class Entry:
     basis: Basis
     frames: int
     size_bytes: int
+    revision: int = -1
 
 
 def rest_of(request: Request) -> Rest | None:
@@ -138,7 +142,14 @@ class Remembered:
         for descriptor in entry.outgoing.descriptors:
             if not descriptor.is_as_opened:
                 return False
-        basis = entry.basis
+        revision = self._holdings.revision()
+        if entry.revision != revision:
+            if not self._is_still_held(entry.basis):
+                return False
+            entry.revision = revision
+        return True
+
+    def _is_still_held(self, basis: Basis) -> bool:
         series, rows = basis.series_instance_uid, basis.rows
         count = 0
         for row in self._holdings.of_study(basis.study_instance_uid):

@@ -17,6 +17,7 @@ from teleprefetch.edge.dicomweb.routes import Routes
 from teleprefetch.edge.http.connection import Connection
 from teleprefetch.edge.http.counting import Counting
 from teleprefetch.edge.http.crowd import Crowd, Limits
+from teleprefetch.edge.http.origins import WebOrigins
 from teleprefetch.edge.http.pools import Pool
 from teleprefetch.edge.http.proxies import Proxies
 from teleprefetch.edge.http.service import Service
@@ -33,6 +34,7 @@ _HANDSHAKE_S: Final = 5.0
 _SWITCH_S: Final = 0.0005
 _DEFAULT_LIMITS: Final = Limits()
 _NO_PROXIES: Final = Proxies()
+_NO_ORIGINS: Final = WebOrigins()
 
 
 def tls_context(certificate_path: str, key_path: str) -> ssl.SSLContext:
@@ -108,6 +110,7 @@ class EdgeServer:
         is_shared: other processes listen on the same port.
         access_log: the descriptor that gets a line for each answer; None writes none.
         proxies: who is believed about whom they ask for.
+        origins: whose pages may read answers.
         threads: how many requests may work on the index, the disk or pixels at once.
         origin_threads: how many may wait for the archive at once.
         most_waiting: how many may wait for one of either; more are refused.
@@ -126,6 +129,7 @@ class EdgeServer:
         is_shared: bool = False,
         access_log: int | None = None,
         proxies: Proxies = _NO_PROXIES,
+        origins: WebOrigins = _NO_ORIGINS,
         threads: int = 4,
         origin_threads: int = 32,
         most_waiting: int = 1000,
@@ -141,6 +145,7 @@ class EdgeServer:
         self._limits = limits
         self._access_log = access_log
         self._proxies = proxies
+        self._origins = origins
         self._threads = (threads, origin_threads)
         self._most_waiting = most_waiting
         self._loop = uvloop.new_event_loop()
@@ -210,7 +215,7 @@ class EdgeServer:
 
     async def _answer_until_ended(self, service: Service, crowd: Crowd) -> None:
         server = await self._loop.create_server(
-            lambda: Connection(service, self._limits, self._proxies),
+            lambda: Connection(service, self._limits, self._proxies, self._origins),
             sock=self._listening,
             backlog=_BACKLOG,
             ssl=self._tls,

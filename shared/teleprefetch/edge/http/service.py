@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from teleprefetch.edge.access.bearer import request_id_of
+from teleprefetch.edge.access.beside_token import request_id_of
 from teleprefetch.edge.access.entries import Admitted, Doorway, TurnedAway, Visitor, answer_of
 from teleprefetch.edge.access.stencil import composed, pieces_of_answer
 from teleprefetch.edge.audit.log import Line
@@ -81,7 +81,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._remembered = Remembered(routes.holdings)
         self._forming = Forming()
-        self._outbox = Outbox(doorway.lines, self._denied)
+        self._outbox = Outbox(doorway.lines, self._denied, guests=lambda: len(crowd))
         self._is_sweeping = False
         self.head_of = self._forming.head_of
         self.note = counting.note

@@ -22,8 +22,8 @@ from teleprefetch.settings import ViewerLogin
 
 # What the node answers itself; there no name stands for the viewer's page.
 _OURS: Final = frozenset({"dicom-web", "warm", "status", "healthz", "readyz", "metrics"})
-_PAGE: Final = "index.html"
-_CONFIG: Final = "app-config.js"
+PAGE: Final = "index.html"
+CONFIG: Final = "app-config.js"
 _MEDIA_TYPES: Final = {
     ".wasm": "application/wasm",
     ".js": "text/javascript; charset=utf-8",
@@ -41,8 +41,8 @@ _MEDIA_TYPES: Final = {
 # The name changes with the content: `app.bundle.0f6159c501addfe9.js`, `34b1e6b1deb5828e.wasm`.
 _HASHED: Final = re.compile(r"(^|[./])[0-9a-f]{16,}\.[a-z0-9]+$")
 _INLINE_SCRIPT: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
-_FOREVER: Final = "public, max-age=31536000, immutable"
-_ASK_AGAIN: Final = "no-cache"
+FOREVER: Final = "public, max-age=31536000, immutable"
+ASK_AGAIN: Final = "no-cache"
 _EVERYWHERE: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -64,7 +64,7 @@ class ViewerConfig(Value):
     login: ViewerLogin | None = None
 
     def script(self) -> bytes:
-        """OHIF's `app-config.js`; the DICOMweb root is on the page's own origin."""
+        """OHIF's `app-config.js`."""
         source = {
             "friendlyName": self.friendly_name,
             "name": "node",
@@ -108,7 +108,9 @@ class ViewerConfig(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asset:
+class Asset:
+    """A file of a viewer: what it is, how long it holds, and the same in gzip if it is there."""
+
     path: Path
     media_type: str
     caching: str
@@ -127,15 +129,16 @@ class ViewerFiles:
     """
 
     def __init__(self, folder: Path, *, config: ViewerConfig) -> None:
-        page = folder / _PAGE
+        page = folder / PAGE
         if not page.is_file():
             raise InvalidPayloadError("viewer_path: holds no index.html")
-        self._assets = dict(_assets(folder.resolve()))
+        self._assets = assets_of(folder)
         self._script = config.script()
         login = config.login
         origins = () if login is None else login_origins(login)
         self._logged_out = None if login is None else login.after_logout_path.strip("/")
-        self._policy = ("Content-Security-Policy", _policy(page.read_bytes(), origins))
+        policy = content_policy(inline_scripts(page.read_bytes()), origins)
+        self._policy = ("Content-Security-Policy", policy)
 
     def action_at(self, path: str) -> None:  # no address of the viewer's needs one
         """Anybody may have the viewer: it holds nothing of a patient."""
@@ -145,23 +148,23 @@ class ViewerFiles:
         name = unquote(request.path).strip("/")
         if name.partition("/")[0] in _OURS:
             return None
-        if name == _CONFIG:
+        if name == CONFIG:
             return self._made(request, self._script, ".js")
         if name == self._logged_out:
             return self._made(request, LOGGED_OUT_PAGE, ".html")
         asset = self._assets.get(name)
         if asset is None and "." not in name.rpartition("/")[2]:
-            asset = self._assets[_PAGE]  # a place inside the viewer: its own router takes it
+            asset = self._assets[PAGE]  # a place inside the viewer: its own router takes it
         return None if asset is None else self._file(request, asset)
 
     def _made(self, request: Request, content: bytes, suffix: str) -> Response:
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        headers = (("Content-Type", _MEDIA_TYPES[suffix]), *self._headers(etag, _ASK_AGAIN))
+        headers = (("Content-Type", _MEDIA_TYPES[suffix]), *self._headers(etag, ASK_AGAIN))
         if _knows(request, etag):
             return Response(304, headers)
         return Response(200, headers, (content,))
 
-    def _file(self, request: Request, asset: _Asset) -> Response | None:
+    def _file(self, request: Request, asset: Asset) -> Response | None:
         packed = asset.packed if request.takes_gzip else None
         path = packed or asset.path
         try:
@@ -184,52 +187,54 @@ class ViewerFiles:
         return (*validity, *_EVERYWHERE, *_ISOLATION, self._policy)
 
 
-def _assets(folder: Path) -> list[tuple[str, _Asset]]:
+def assets_of(folder: Path) -> dict[str, Asset]:
     """Every file that is served, by its name; hidden ones, source maps and links are not."""
+    folder = folder.resolve()
     found = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.resolve() == path
     }
-    return [
-        (name, _Asset(path, _media_type(name), _caching(name), found.get(f"{name}.gz")))
+    return {
+        name: Asset(path, media_type(name), _caching(name), found.get(f"{name}.gz"))
         for name, path in found.items()
         if not name.endswith((".map", ".gz")) and not _is_hidden(name)
-    ]
+    }
 
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
-def _media_type(name: str) -> str:
+def media_type(name: str) -> str:
+    """What a file of this name is."""
     suffix = f".{name.rpartition('.')[2]}" if "." in name else ""
     return _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def _caching(name: str) -> str:
-    return _FOREVER if _HASHED.search(name) else _ASK_AGAIN
+    return FOREVER if _HASHED.search(name) else ASK_AGAIN
 
 
-def _policy(page: bytes, origins: tuple[str, ...]) -> str:
+def inline_scripts(page: bytes) -> tuple[str, ...]:
+    """The digests of the scripts within a page, as a policy names them."""
+    digests = (
+        base64.b64encode(hashlib.sha256(text).digest()).decode()
+        for text in _INLINE_SCRIPT.findall(page)
+    )
+    return tuple(dict.fromkeys(f"'sha256-{digest}'" for digest in digests))
+
+
+def content_policy(scripts: tuple[str, ...], origins: tuple[str, ...]) -> str:
     """A policy that lets the viewer run and lets nothing leave for other than these origins.
 
     The page's inline scripts are allowed by their digest. The codecs of JPEG-LS, JPEG 2000 and
     HTJ2K are WebAssembly whose glue makes functions of text, which is `unsafe-eval`.
     """
-    scripts = [
-        "'sha256-" + base64.b64encode(hashlib.sha256(text).digest()).decode() + "'"
-        for text in _INLINE_SCRIPT.findall(page)
-    ]
     return "; ".join(
         (
             "default-src 'self'",
-            " ".join(
-                [
-                    "script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval'",
-                    *dict.fromkeys(scripts),
-                ]
-            ),
+            " ".join(("script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval'", *scripts)),
             "worker-src 'self' blob:",
             "style-src 'self' 'unsafe-inline'",
             "img-src 'self' data: blob:",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -44,6 +44,18 @@ class Asked:
     study: str | None
     client: str
     break_glass: str = ""
+    key: tuple[str, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the key that a decision about it is remembered by."""
+        key = (
+            self.principal.token_sha256,
+            self.action,
+            self.study or "",
+            self.client,
+            self.break_glass,
+        )
+        object.__setattr__(self, "key", key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +149,7 @@ class Gatekeeper:
         Raises:
             NodeUnavailableError: the readings cannot be read.
         """
-        return self._recall(_key(asked))
+        return self._recall(asked.key)
 
     def admit(self, asked: Asked) -> Verdict:
         """Whether the request may go on.
@@ -146,7 +158,7 @@ class Gatekeeper:
             NodeUnavailableError: the readings cannot be read.
             CorruptPayloadError: one of them is damaged.
         """
-        key = _key(asked)
+        key = asked.key
         recalled = self._recall(key)
         if recalled is not None:
             return recalled
@@ -240,16 +252,6 @@ class Gatekeeper:
         if len(memory) >= _MOST_REMEMBERED:
             memory.clear()
         memory[key] = _Remembered(verdict, self._timer() + min(self._remember_s, left_s))
-
-
-def _key(asked: Asked) -> tuple[str, ...]:
-    return (
-        asked.principal.token_sha256,
-        asked.action,
-        asked.study or "",
-        asked.client,
-        asked.break_glass,
-    )
 
 
 def _about(asked: Asked, study: str) -> Asked:

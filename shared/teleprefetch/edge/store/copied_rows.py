@@ -14,11 +14,13 @@ _NOTHING: Final[tuple[str, int, dict[FrameName, HeldFrame]]] = ("", 0, {})
 class CopiedRows:
     """Rows as the database has them, less those that a tombstone covers; locked by its owner.
 
-    Dictionaries are replaced or changed one key at a time, so that readers need no lock.
+    Dictionaries are replaced or changed one key at a time, so that readers need no lock. `revision`
+    is another number after each change, so that who has compared rows need not do so again.
     """
 
     def __init__(self, tombstones: Tombstones) -> None:
         self._tombstones = tombstones
+        self.revision = 0
         self.segment_bytes = 0
         self.rows: dict[str, SeriesRow] = {}
         self.buried: dict[str, SeriesRow] = {}
@@ -48,6 +50,7 @@ class CopiedRows:
         self.rows[key] = row
         self._by_study[row.series.study_instance_uid][key] = row
         self._by_lineage[lineage_of(key)][key] = row
+        self.revision += 1
 
     def drop(self, key: str) -> None:
         """Take a row out."""
@@ -58,6 +61,7 @@ class CopiedRows:
         if old is not None:
             self.segment_bytes -= old.size_bytes
             _take_out(self._by_study, old.series.study_instance_uid, key)
+        self.revision += 1
 
     def bury(self) -> None:
         """Take out what tombstones cover now."""

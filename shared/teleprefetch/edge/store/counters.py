@@ -21,6 +21,7 @@ Counted = Literal[
     "carried_over_frames",
     "breaker_openings",
     "throttled_fetches",
+    "throttled_reads",
     "quota_alone",
 ]
 NAMES: Final[tuple[str, ...]] = Counted.__args__  # type: ignore[attr-defined]  # a Literal has them

@@ -1,11 +1,12 @@
 """What a node holds of each series, and what of it may be served."""
 
+import hashlib
 import logging
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from teleprefetch.edge.store.adopting import load_entries, read_piece
 from teleprefetch.edge.store.counters import Counters
@@ -18,7 +19,7 @@ from teleprefetch.edge.store.rows import FrameName, HeldFrame, SeriesRow, series
 from teleprefetch.edge.store.store_files import Files, private_directory
 from teleprefetch.edge.store.tombstones import Tombstones
 from teleprefetch.errors import CorruptPayloadError, NodeUnavailableError
-from teleprefetch.model import SeriesMetadata, SeriesPointer
+from teleprefetch.model import Frame, SeriesMetadata, SeriesPointer
 
 _LOG: Final = logging.getLogger(__name__)
 _GZIP: Final = ""
@@ -38,6 +39,19 @@ class StoredFrame:
     sha256: str
     version_id: int
     content: bytes | None = None
+
+    @classmethod
+    def in_memory(cls, frame: Frame, version_id: int) -> Self:
+        """A frame that the store could not take."""
+        return cls(
+            path=Path(),
+            offset=0,
+            length_bytes=len(frame.content),
+            transfer_syntax_uid=frame.transfer_syntax_uid,
+            sha256=hashlib.sha256(frame.content).hexdigest(),
+            version_id=version_id,
+            content=frame.content,
+        )
 
 
 class Holdings:
@@ -99,6 +113,11 @@ class Holdings:
         """The series held of a study, newest first."""
         self._refresh()
         return self._index.copy.of_study(study_instance_uid)
+
+    def revision(self) -> int:
+        """A number that stays the same as long as what is held, of any study, does."""
+        self._refresh()
+        return self._index.copy.revision
 
     def ranks(self, *study_instance_uids: str) -> dict[str, int]:
         """How the newest plan that names one of the studies ranks all of its studies.
