@@ -85,7 +85,20 @@ class FaultyServer:
 @contextmanager
 def run_faulty_server(*replies: Reply) -> Iterator[FaultyServer]:
     """A server that gives the replies in turn, then the last one for ever."""
-    server = FaultyServer(lambda n: replies[min(n, len(replies) - 1)])
+    with _running(FaultyServer(lambda n: replies[min(n, len(replies) - 1)])) as server:
+        yield server
+
+
+@contextmanager
+def run_answering_server(answer: Callable[[bytes], Reply]) -> Iterator[FaultyServer]:
+    """A server that answers each request by its bytes."""
+    server = FaultyServer(lambda n: answer(server.requests[n]))
+    with _running(server):
+        yield server
+
+
+@contextmanager
+def _running(server: FaultyServer) -> Iterator[FaultyServer]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = Thread(target=server.serve, args=(listener,))

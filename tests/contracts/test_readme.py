@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
-from teleprefetch.cli import app
 from teleprefetch.console.settings import ConsoleSettings
 from teleprefetch.settings import NodeSettings, PipelineSettings
 from teleprefetch.token_settings import TOKEN_SETTINGS
+from tests.pages.commands import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "shared/docs/reference.md").read_text()
 
 
 def test_each_setting_is_explained() -> None:
@@ -20,15 +21,12 @@ def test_each_setting_is_explained() -> None:
         *ConsoleSettings.model_fields,
     ]
     for name in fields:
-        assert f"`{name.upper()}`" in README, name
+        assert f"`{name.upper()}`" in README + REFERENCE, name
 
 
 def test_each_command_it_shows_is_one() -> None:
     shown = set(re.findall(r"uv run teleprefetch (\w+)", README))
-    commands = {
-        command.callback.__name__ for command in app.registered_commands if command.callback
-    }
-    assert shown <= commands
+    assert shown <= {name.partition(" ")[0] for name in commands()}
     for module in re.findall(r"python -m (tests\.[\w.]+)", README):
         assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
 

@@ -71,6 +71,7 @@ FULL = {
     "ended_at": NOW + timedelta(seconds=9),
     "cause": "node-a lost: States.Timeout",
     "of": "imp-1",
+    "event_id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
     "origin_id": "store",
     "study_instance_uid": "1.2.3",
     "accession_key": "aa",
