@@ -100,6 +100,7 @@ class Notice(Value):
     priors_not_listed: int = Field(default=0, ge=0)
     link: str | None = None
     event_id: Slug | None = None
+    schema_version: Literal["1"] = "1"
 
     @property
     def is_complete(self) -> bool:
@@ -120,6 +121,7 @@ class LateWarm(Value):
     studies: int = Field(ge=1)
     link: str | None = None
     event_id: Slug | None = None
+    schema_version: Literal["1"] = "1"
 
 
 def prefetch_id_of_assignment(assignment_id: str) -> str:

@@ -25,6 +25,8 @@ EVERYWHERE: Final = {
 }
 OF_ONE: Final = {
     "StudyAssigned.schema_version": "the version of this schema",
+    "Notice.schema_version": "the version of this schema",
+    "LateWarm.schema_version": "the version of this schema",
     "StudyAssigned.deadline_at": "when the notice goes out at the latest, or the deadline "
     "of `GATE_RULES` if that is sooner; without either, `ASSIGNMENT_DEADLINE_S` counts",
     "AssignedTo.issuer": "the issuer of their tokens (`iss`)",
