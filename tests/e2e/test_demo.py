@@ -78,7 +78,8 @@ def test_a_node_that_is_killed_half_way_gives_one_partial_notice_and_resumes() -
     assert "node-a last heard" in notice["why"]
     assert notice["released_at"] <= notice["deadline"]
     asked_again = result["frame_requests"] - result["frames_planned"]
-    assert asked_again <= result["frames_unproven_at_kill"] < result["frames_planned"] / 2
+    # a third was proven when the node was killed, and is not asked for again
+    assert asked_again <= result["frames_unproven_at_kill"] <= 2 * result["frames_planned"] / 3
 
 
 def test_a_users_own_folder_of_real_studies_is_warmed_and_a_namesakes_study_is_not(
