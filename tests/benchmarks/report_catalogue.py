@@ -125,7 +125,7 @@ CATALOGUE: Final[tuple[Benchmark, ...]] = (
             Figure("large-mammogram.first_frame_speedup", "first frame of a mammogram, 17 MB", 8),
             Figure("large-mammogram.whole_study_speedup", "whole mammogram, four views", 10),
             Figure("tomosynthesis.first_frame_speedup", "first frame of a tomosynthesis, 9 MB", 8),
-            Figure("tomosynthesis.whole_study_speedup", "whole tomosynthesis, 40 frames", 10),
+            Figure("tomosynthesis.whole_study_speedup", "whole tomosynthesis, 20 frames", 10),
             Figure("long-ct.first_frame_wait_speedup", "waiting for the network: first frame"),
             Figure("long-ct.whole_study_wait_speedup", "waiting for the network: whole CT"),
         ),

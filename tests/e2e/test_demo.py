@@ -68,7 +68,7 @@ def test_the_demo_ends_with_a_warm_notice_well_before_its_deadline() -> None:
 
 def test_a_node_that_is_killed_half_way_gives_one_partial_notice_and_resumes() -> None:
     result = demo(
-        "--json", "--kill-node", "--bandwidth-mbit", "20", "--deadline-s", "10", "--scale", "0.5"
+        "--json", "--kill-node", "--bandwidth-mbit", "40", "--deadline-s", "12", "--scale", "0.5"
     ).result
 
     assert_all_is_proven(result)

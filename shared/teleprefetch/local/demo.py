@@ -153,15 +153,15 @@ def _assign(given: DemoInput, options: DemoOptions, view: DemoView, *, reader: A
 
 
 class _Kill:
-    """Kills the node once, when a third of the assigned study is warm."""
+    """Kills the node once: when a third of the assigned study is warm, at last after the notice."""
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
         self.frames_unproven: int | None = None
 
-    def when_due(self) -> None:
+    def when_due(self, *, notice_is_out: bool) -> None:
         """Look, and kill if it is time; counts what was asked for and not yet proven."""
-        if self.frames_unproven is not None or not _is_third_warm():
+        if self.frames_unproven is not None or not (notice_is_out or _is_third_warm()):
             return
         held = self._stack.node.holdings()["series"]
         self._stack.node.kill()
@@ -172,10 +172,10 @@ class _Kill:
 def _notice(options: DemoOptions, watch: Watch, kill: _Kill | None) -> Notice:
     """The notice; on the way there the node may be killed."""
     for _ in _looking(options.deadline_s + _AFTER_DEADLINE_S):
+        if kill is not None:
+            kill.when_due(notice_is_out=bool(watch.notices))
         if watch.notices:
             return watch.notices[0]
-        if kill is not None:
-            kill.when_due()
     raise OriginUnavailableError("notice: none came, not even after the deadline")
 
 
