@@ -40,9 +40,11 @@ def write(results: dict[str, Any], out: Path) -> None:
     """Write the page, its plots, and the results that they are made of."""
     folder = out / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    (out / "benchmarks.md").write_text(page(results))
-    made = plots(results)
+    text = json.dumps(results, indent=1, sort_keys=True) + "\n"
+    (out / RESULTS).write_text(text)
+    saved = json.loads(text)  # in the order that it is read in again
+    (out / "benchmarks.md").write_text(page(saved))
+    made = plots(saved)
     for path in folder.glob("*.svg"):
         if path.name not in made:
             path.unlink()
