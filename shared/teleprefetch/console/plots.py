@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 _WIDTH: Final = 360
 _HEIGHT: Final = 190
-_LEFT, _TOP, _BOTTOM = 44, 22, 34
+_LEFT, _TOP, _BOTTOM = 54, 22, 34
 _MOST_LABELS: Final = 7
 _MOST_COLUMNS: Final = 60
 _WIDEST: Final = 34.0
