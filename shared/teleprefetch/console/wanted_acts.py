@@ -14,7 +14,7 @@ from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import Priority
 from teleprefetch.operate import acts, previews
 from teleprefetch.operate.acts import Actor
-from teleprefetch.operate.previews import Line
+from teleprefetch.operate.previews import Line, known_node, known_origin
 from teleprefetch.operate.site import Site
 
 _MOST_HOURS: Final = 24 * 90
@@ -229,12 +229,12 @@ def _warm(site: Site, field: Field) -> Warm:
 
 
 def _purge(site: Site, field: Field) -> Purge:
-    node = _node(site, field("node")) if field("node") else ""
+    node = known_node(site, field("node")) if field("node") else ""
     return Purge(study=_uid(field), origin=_origin(site, field), node=node)
 
 
 def _drain(site: Site, field: Field) -> Drain:
-    return Drain(node=_node(site, field("node")), is_undone=field("act") == "undrain")
+    return Drain(node=known_node(site, field("node")), is_undone=field("act") == "undrain")
 
 
 def _reconcile(site: Site, field: Field) -> Reconcile:
@@ -259,14 +259,5 @@ def _uid(field: Field) -> str:
     return field("study")
 
 
-def _node(site: Site, node: str) -> str:
-    if node not in site.settings.routing.nodes:
-        raise InvalidPayloadError("node: not in ROUTING.nodes")
-    return node
-
-
 def _origin(site: Site, field: Field) -> str:
-    origin = field("origin") or next(iter(site.settings.origins))
-    if origin not in site.settings.origins:
-        raise InvalidPayloadError("origin: not in ORIGINS")
-    return origin
+    return known_origin(site, field("origin") or next(iter(site.settings.origins)))

@@ -17,6 +17,28 @@ class Line(NamedTuple):
     told: str
 
 
+def known_node(site: Site, node: str) -> str:
+    """The same node.
+
+    Raises:
+        InvalidPayloadError: it is not in the routing.
+    """
+    if node not in site.settings.routing.nodes:
+        raise InvalidPayloadError("node: not in ROUTING.nodes")
+    return node
+
+
+def known_origin(site: Site, origin: str) -> str:
+    """The same archive's id.
+
+    Raises:
+        InvalidPayloadError: it is not in the settings.
+    """
+    if origin not in site.settings.origins:
+        raise InvalidPayloadError("origin: not in ORIGINS")
+    return origin
+
+
 def of_warm(
     site: Site, *, study_instance_uid: str, origin_id: str, reading_location: str
 ) -> tuple[Line, ...]:
@@ -25,8 +47,7 @@ def of_warm(
     Raises:
         InvalidPayloadError: the archive or the location is not in the settings.
     """
-    if origin_id not in site.settings.origins:
-        raise InvalidPayloadError("origin: not in ORIGINS")
+    known_origin(site, origin_id)
     nodes = site.settings.routing.nodes_of(reading_location)
     drained = site.nodes.drained()
     ordered = [node for node in nodes if node not in drained] or list(nodes)
@@ -46,14 +67,11 @@ def of_purge(
     Raises:
         InvalidPayloadError: a node is not in the routing.
     """
-    known = site.settings.routing.nodes
-    for node in nodes:
-        if node not in known:
-            raise InvalidPayloadError("node: not in ROUTING.nodes")
+    ordered = [known_node(site, node) for node in nodes or site.settings.routing.nodes]
     count = len(image_set_ids)
     return tuple(
         Line(node, f"forgets {count} image sets, and does not store them again for 30 days")
-        for node in (nodes or tuple(known))
+        for node in ordered
     )
 
 
@@ -63,10 +81,8 @@ def of_drain(site: Site, node: str) -> tuple[Line, ...]:
     Raises:
         InvalidPayloadError: the node is not in the routing.
     """
-    queues = site.settings.routing.nodes
-    if node not in queues:
-        raise InvalidPayloadError("node: not in ROUTING.nodes")
-    waiting, under_way = queue_depth(queues[node])
+    queue_url = site.settings.routing.nodes[known_node(site, node)]
+    waiting, under_way = queue_depth(queue_url)
     lines = [Line(node, f"gets no more orders; {waiting} wait and {under_way} are under way, which"
                   " it still carries out; what it holds is served")]  # fmt: skip
     alone = acts.alone_without(site, node)
@@ -83,9 +99,8 @@ def of_undrain(site: Site, node: str) -> tuple[Line, ...]:
     Raises:
         InvalidPayloadError: the node is not in the routing.
     """
-    if node not in site.settings.routing.nodes:
-        raise InvalidPayloadError("node: not in ROUTING.nodes")
-    return (Line(node, "gets orders again"),) if node in site.nodes.drained() else ()
+    is_drained = known_node(site, node) in site.nodes.drained()
+    return (Line(node, "gets orders again"),) if is_drained else ()
 
 
 def of_reconcile(site: Site, *, window_hours: int, now: datetime) -> tuple[Line, ...]:
