@@ -18,6 +18,7 @@ from teleprefetch.settings import NodeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {name.upper(): field for name, field in NodeSettings.model_fields.items()}
+CONTAINERFILE = (ROOT / "shared/Containerfile").read_text()
 NOT_OURS = {"AWS_REGION"}
 
 
@@ -31,6 +32,10 @@ def _container(template: Any) -> Any:
     return container
 
 
+def _on_site() -> Any:
+    return yaml.safe_load((ROOT / "shared/compose.yaml").read_text())["services"]["node"]
+
+
 def test_the_task_on_aws_sets_what_the_node_knows_and_all_it_needs(template: Any) -> None:
     given = {one["Name"] for one in _container(template)["Environment"]} - NOT_OURS
 
@@ -39,10 +44,8 @@ def test_the_task_on_aws_sets_what_the_node_knows_and_all_it_needs(template: Any
 
 
 def test_the_image_and_the_profile_on_site_set_only_what_the_node_knows() -> None:
-    text = (ROOT / "shared/Containerfile").read_text()
-    image = set(re.findall(r"\b([A-Z_]+)=", text.split("USER")[0].rpartition("ENV ")[2]))
-    compose = yaml.safe_load((ROOT / "shared/compose.yaml").read_text())
-    on_site = set(compose["services"]["node"]["environment"])
+    image = set(re.findall(r"\b([A-Z_]+)=", CONTAINERFILE.split("USER")[0].rpartition("ENV ")[2]))
+    on_site = set(_on_site()["environment"])
 
     assert image - {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"} <= FIELDS.keys()
     assert on_site <= FIELDS.keys()
@@ -57,6 +60,72 @@ def test_a_node_on_aws_runs_without_root_and_writes_nothing_but_its_volumes(temp
     written = {one["ContainerPath"] for one in container["MountPoints"]}
     environment = {one["Name"]: one["Value"] for one in container["Environment"]}
     assert {environment["STORE_PATH"], environment["AUDIT_PATH"]} == written
+
+
+def test_a_node_on_site_is_held_as_tightly_as_one_on_aws(template: Any) -> None:
+    container, node = _container(template), _on_site()
+    linux = container["LinuxParameters"]
+    [tmp] = linux["Tmpfs"]
+    [limit] = container["Ulimits"]
+
+    assert node["read_only"] is container["ReadonlyRootFilesystem"]
+    assert node["user"] == container["User"]
+    assert node["cap_drop"] == linux["Capabilities"]["Drop"]
+    assert node["init"] is linux["InitProcessEnabled"]
+    assert node["tmpfs"] == [f"{tmp['ContainerPath']}:size={tmp['Size']}m"]
+    assert node["ulimits"] == {
+        limit["Name"]: {"soft": limit["SoftLimit"], "hard": limit["HardLimit"]}
+    }
+    assert node["stop_grace_period"] == f"{container['StopTimeout']}s"
+    assert "no-new-privileges:true" in node["security_opt"]
+
+
+def test_image_site_and_aws_ask_in_the_same_way_whether_a_node_lives(template: Any) -> None:
+    given = _container(template)["HealthCheck"]
+    on_aws = [*given["Command"][1:], f"{given['Interval']}s", f"{given['Timeout']}s"]
+    health = _on_site()["healthcheck"]
+    # a string: of a list podman-compose 1.0.3 makes `sh -c python '-m' ...`, which always passes
+    on_site = [*health["test"].split(), health["interval"], health["timeout"]]
+    [(interval, timeout, start, command)] = re.findall(
+        r"^HEALTHCHECK --interval=(\w+) --timeout=(\w+) --start-period=(\w+) CMD (\[.*\])$",
+        CONTAINERFILE,
+        re.MULTILINE,
+    )
+
+    assert on_site == on_aws == [*json.loads(command), interval, timeout]
+    assert health["start_period"] == start == f"{given['StartPeriod']}s"
+    assert health["retries"] == given["Retries"]
+
+
+def test_the_image_is_built_so_that_its_health_check_is_kept_and_its_machine_is_right(
+    template: Any,
+) -> None:
+    told = {
+        name: re.findall(r"podman build (.*)", (ROOT / "shared" / name).read_text())
+        for name in ("Containerfile", "compose.yaml", "docs/deploying.md")
+    }
+    host = template["Resources"]["NodeHostTemplate"]["Properties"]["LaunchTemplateData"]
+
+    assert all(len(commands) == 1 for commands in told.values())
+    assert all("--format docker " in command for [command] in told.values())
+    assert "/arm64/" in host["ImageId"]
+    assert "--platform linux/arm64 " in told["docs/deploying.md"][0]
+
+
+def test_the_images_account_has_the_number_and_the_group_that_everything_names(
+    template: Any,
+) -> None:
+    [made] = re.findall(r"useradd ((?:[^&]|\\\n)*?) node ", CONTAINERFILE)
+    [used] = re.findall(r"^USER (\S+)$", CONTAINERFILE, re.MULTILINE)
+    number = used.partition(":")[0]
+
+    assert used == f"{number}:{number}" == _container(template)["User"]
+    # with --system the group would get another number, below 1000
+    assert f"--uid {number} --user-group " in made
+    assert "--system" not in made
+    for name in ("-o", "-g"):
+        assert f"{name} {number} " in CONTAINERFILE
+        assert f"{name} {number} " in (ROOT / "shared/docs/deploying.md").read_text()
 
 
 def test_everything_that_only_a_node_on_aws_needs_is_made_only_for_one(template: Any) -> None:
