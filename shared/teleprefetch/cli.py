@@ -18,7 +18,13 @@ from teleprefetch import (
 )
 from teleprefetch.console import command as console_command
 from teleprefetch.errors import PrefetchError
-from teleprefetch.operate import acting_commands, assign_command, commands, viewer_commands
+from teleprefetch.operate import (
+    acting_commands,
+    assign_command,
+    commands,
+    reconcile_command,
+    viewer_commands,
+)
 
 app = typer.Typer(
     name="teleprefetch",
@@ -42,7 +48,7 @@ for_operators(commands.doctor)
 for_operators(acting_commands.replay)
 for_operators(acting_commands.warm)
 for_operators(acting_commands.purge)
-for_operators(acting_commands.reconcile)
+for_operators(reconcile_command.reconcile)
 for_operators(acting_commands.drain)
 for_operators(assign_command.assign)
 for_operators(console_command.console)

@@ -13,6 +13,7 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
+from teleprefetch.adapters.data_stores import of_data_stores
 from teleprefetch.adapters.dynamodb import DynamoAssignments, DynamoOutcomes, DynamoProgress
 from teleprefetch.adapters.dynamodb_nodes import DynamoNodes
 from teleprefetch.adapters.dynamodb_runs import DynamoRuns
@@ -29,7 +30,7 @@ from teleprefetch.domain.correlation import event_id_of
 from teleprefetch.domain.rule_check import checked_rules
 from teleprefetch.domain.rules import SiteRules
 from teleprefetch.ports import ImageSets, ImportJobs, Origin
-from teleprefetch.settings import HealthImagingOrigin, PipelineSettings, from_environment
+from teleprefetch.settings import PipelineSettings, from_environment
 from teleprefetch.steps.release_assignment import Desk
 
 if TYPE_CHECKING:
@@ -77,31 +78,19 @@ def origins() -> Mapping[str, Origin]:
 @cache
 def image_sets() -> Mapping[str, ImageSets]:
     """The data stores among the archives, by their id."""
-    return {
-        origin_id: HealthImagingImageSets(_medical_imaging(origin.region), origin_id)
-        for origin_id, origin in settings().origins.items()
-        if isinstance(origin, HealthImagingOrigin)
-    }
+    return of_data_stores(settings().origins, HealthImagingImageSets, client=_medical_imaging)
 
 
 @cache
 def import_jobs() -> Mapping[str, ImportJobs]:
     """The import jobs of each data store, by its id."""
-    return {
-        origin_id: HealthImagingImportJobs(_medical_imaging(origin.region), origin_id)
-        for origin_id, origin in settings().origins.items()
-        if isinstance(origin, HealthImagingOrigin)
-    }
+    return of_data_stores(settings().origins, HealthImagingImportJobs, client=_medical_imaging)
 
 
 @cache
 def image_set_changes() -> Mapping[str, HealthImagingChanges]:
     """What changed in each data store, by its id."""
-    return {
-        origin_id: HealthImagingChanges(_medical_imaging(origin.region), origin_id)
-        for origin_id, origin in settings().origins.items()
-        if isinstance(origin, HealthImagingOrigin)
-    }
+    return of_data_stores(settings().origins, HealthImagingChanges, client=_medical_imaging)
 
 
 @cache

@@ -5,7 +5,16 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, Json, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    IPvAnyNetwork,
+    Json,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.model import AnyValue, OriginId, Priority, Slug, Value
@@ -167,6 +176,17 @@ class PipelineSettings(Value):
     reading_days: int = Field(gt=0)
     site_rules: str = ""
     records_kept_days: int = Field(gt=0)
+
+    @field_validator("import_locations")
+    @classmethod
+    def _every_location_is_known(
+        cls, import_locations: tuple[str, ...], given: ValidationInfo
+    ) -> tuple[str, ...]:
+        routing = given.data.get("routing")  # lacks where it is wrong itself, which is told then
+        for number, location in enumerate(import_locations, start=1):
+            if isinstance(routing, Routing) and location not in routing.locations:
+                raise ValueError(f"location {number} of the list is not in ROUTING.locations")
+        return import_locations
 
     @property
     def gate(self) -> Gate:

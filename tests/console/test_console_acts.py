@@ -153,7 +153,7 @@ def test_the_sweeps_say_what_they_would_start_and_release_and_then_do_it(
     [(kind, notice)] = fresh.site.events.published
     assert (kind, notice["assignment_id"]) == ("Assignment Released", "a-3")
     [record] = commands(fresh)
-    assert record.cause == "reconcile: 1 imports started, 1 notices released"
+    assert record.cause == "reconcile: 1 imports and 0 image sets started, 1 notices released"
 
 
 def test_nothing_is_done_without_a_reason(fresh: Running, visitor: Visitor) -> None:

@@ -76,12 +76,13 @@ def test_each_machine_gets_exactly_the_functions_it_names_and_may_invoke_them(pa
     assert {name: value["Fn::GetAtt"] for name, value in substitutions.items()} == {
         name: [name.removesuffix("Arn"), "Arn"] for name in named
     }
-    invoked = {
-        policy["LambdaInvokePolicy"]["FunctionName"]["Ref"]
-        for policy in properties["Policies"]
-        if "LambdaInvokePolicy" in policy
-    }
-    assert invoked == {name.removesuffix("Arn") for name in named}
+    statements = next(one["Statement"] for one in properties["Policies"] if "Statement" in one)
+    [invoked] = [
+        one["Resource"] for one in statements if one.get("Action") == "lambda:InvokeFunction"
+    ]
+    assert [one["Fn::GetAtt"] for one in invoked] == [
+        [name.removesuffix("Arn"), "Arn"] for name in properties["DefinitionSubstitutions"]
+    ]
 
 
 def test_each_task_has_a_time_out_and_a_retry_with_full_jitter_and_a_longest_delay() -> None:

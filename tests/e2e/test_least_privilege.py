@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,34 +20,31 @@ import boto3
 import pydicom
 import pytest
 from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
-from samtranslator.yaml_helper import yaml_parse
 
 from teleprefetch import runtime
 from teleprefetch.adapters.dicomweb_service import DicomwebService
 from teleprefetch.assignment import prefetch_id_of_assignment
 from teleprefetch.local import demo_input
-from teleprefetch.local.aws import TEMPLATE
 from teleprefetch.local.lambdas import Lambdas
-from teleprefetch.local.stack import DATASTORE_ID, NODE, LocalStack, StackOptions
-from teleprefetch.local.template import expand
+from teleprefetch.local.stack import (
+    DATASTORE_ID,
+    NODE,
+    OUTPUT_BUCKET,
+    LocalStack,
+    StackOptions,
+)
 from tests.aws_requests import SESSION, NodeRequests, noted
 from tests.e2e.conftest import SCALE, Site
+from tests.policy_faults import faults
+from tests.policy_mutations import mutations
+from tests.policy_uses import uses
+from tests.recorded_calls import DATASTORE, TASK, Names
+from tests.template_policies import MANAGED, Grant, Policies, read_template
 from tests.waiting import until
 
-NOT_CALLS: Final = {
-    "s3:ListBucket": "without it S3 answers 403 for an object that is not there, and not 404",
-    "sqs:SendMessage": "Lambda itself sends a failed invocation to the dead-letter queue",
-}
-# What services ask of the key for who calls them; no emulator does (Amazon S3 user guide, "Using
-# server-side encryption with AWS KMS"; SQS developer guide, "Key management").
-KEY_USES: Final = {
-    "s3:GetObject": {"kms:Decrypt"},
-    "s3:PutObject": {"kms:GenerateDataKey"},
-    "sqs:ReceiveMessage": {"kms:Decrypt"},
-    "sqs:SendMessage": {"kms:GenerateDataKey", "kms:Decrypt"},
-}
 DICOMWEB: Final = {
     "search_for_studies": "SearchDICOMStudies",
     "search_for_series": "SearchDICOMSeries",
@@ -55,29 +52,39 @@ DICOMWEB: Final = {
     "retrieve_frame": "GetDICOMInstanceFrames",
 }
 CHECKPOINTS: Final = "local-checkpoints"
-SERVICES: Final = {"SFN": "states", "EventBridge": "events", "Medical Imaging": "medical-imaging"}
 
 
 class Calls:
-    """What each function called, by its logical id."""
+    """What each function asked of AWS, by its logical id: each action with its resource."""
 
-    def __init__(self, *, documents: str) -> None:
-        self.documents = documents
-        self.made: defaultdict[str, set[str]] = defaultdict(set)
+    def __init__(self, names: Names) -> None:
+        self.made: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._names = names
         self._now = threading.local()
 
-    def note(self, action: str) -> None:
+    def note(self, action: str, resource: str) -> None:
         function = getattr(self._now, "function", None)
         if function is not None:
-            self.made[function].add(action)
+            self.made[function].add((action, resource))
 
-    def note_key(self, action: str, bucket: str | None) -> None:
-        """Note what the key is asked for an action on what is encrypted with it."""
-        if action.startswith("dynamodb:"):
-            self.note("kms:Decrypt")
-        elif bucket == self.documents:
-            for use in KEY_USES[action]:
-                self.note(use)
+    def note_call(self, service: str, operation: str, given: Mapping[str, Any]) -> None:
+        if getattr(self._now, "function", None) is not None:
+            for action, resource in self._names.actions(service, operation, given):
+                self.note(action, resource)
+
+    def used(self, function: str, *, waiters: set[str]) -> set[Grant]:
+        """What its role must allow.
+
+        Args:
+            function: its logical id.
+            waiters: the task tokens of assignments.
+        """
+        role = ROLES[function]
+        by_lambda = {one for one in uses(POLICIES) if one.holder == role and one.action != MANAGED}
+        return by_lambda | {
+            Grant(holder=role, action=action, resource=_machine_of(resource, waiters))
+            for action, resource in self.made[function]
+        }
 
     def runs(self, function: str | None) -> None:
         self._now.function = function
@@ -130,7 +137,8 @@ def node_requests(site: Site) -> Iterator[NodeRequests]:
 
 @pytest.fixture(scope="module")
 def calls(site: Site, node_requests: NodeRequests) -> Iterator[Calls]:
-    calls = Calls(documents=site.stack.aws.outputs["DocumentsBucketName"])
+    physical = site.stack.aws.physical | {"<ImportOutputBucket>": OUTPUT_BUCKET}
+    calls = Calls(Names(physical, key="DataKey", unencrypted=frozenset({OUTPUT_BUCKET})))
     logical = {name: logical for logical, name in site.stack.aws.physical.items()}
     run, call, submit = Lambdas._run, BaseClient._make_api_call, ThreadPoolExecutor.submit
 
@@ -139,17 +147,20 @@ def calls(site: Site, node_requests: NodeRequests) -> Iterator[Calls]:
         run(self, context, *rest)
 
     def noted_call(self: Any, operation: str, parameters: Any) -> Any:
-        service = self.meta.service_model.service_id
-        action = f"{SERVICES.get(service, service.lower())}:{operation}"
-        calls.note(action)
-        calls.note_key(action, parameters.get("Bucket"))
-        return call(self, operation, parameters)
+        calls.note_call(self.meta.service_model.service_id, operation, parameters)
+        try:
+            return call(self, operation, parameters)
+        except ClientError as error:
+            # without it S3 answers 403 for what is not there (S3 API reference, "GetObject")
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                calls.note_call("S3", "ListObjectsV2", {"Bucket": parameters["Bucket"]})
+            raise
 
     def noted_submit(self: Any, work: Any, /, *given: Any, **named: Any) -> Any:
         return submit(self, calls.carried(work), *given, **named)
 
     def noted_dicomweb(method: Any, action: str, self: Any, *given: Any, **named: Any) -> Any:
-        calls.note(f"medical-imaging:{action}")
+        calls.note(f"medical-imaging:{action}", DATASTORE)
         return method(self, *given, **named)
 
     with (
@@ -247,7 +258,7 @@ def _broken_prefetch(site: Any) -> None:
         _invoke(site, "RecordFailureFunction", {"source": "aws.states", "detail": detail})
     site.notice("broken")
     site.assign("overdue", site.samples.study_instance_uid, seconds=60)
-    until(lambda: _is_prefetching(site, "overdue"), "the assignment to wait", within_s=60)
+    until(lambda: _is_planned("overdue"), "its plan, of which the sweep tells", within_s=60)
     _sweep_later(site, "SweepAssignmentsFunction", minutes=2)
     assert runtime.assignments().notice("overdue") is not None
     site.stack.node.start()
@@ -273,8 +284,12 @@ def _is_prefetching(site: Any, assignment_id: str) -> bool:
     return any(one["name"] == name for one in site.executions("Prefetch"))
 
 
+def _is_planned(assignment_id: str) -> bool:
+    return runtime.runs().run(prefetch_id_of_assignment(assignment_id)) is not None
+
+
 def _failed_assignment(site: Any, uid: str) -> None:
-    """A release that breaks fails its machine; the sweep finds the execution."""
+    """A release that breaks fails its machine, before a plan; the sweep finds the execution."""
     name = site.stack.aws.physical["ReleaseAssignmentFunction"]
 
     def broken(_event: Any, _context: Any) -> None:
@@ -331,22 +346,6 @@ def _invoke(site: Any, function: str, event: dict[str, Any] | None = None) -> An
     return payload
 
 
-def _allowed() -> dict[str, set[str]]:
-    with patch.dict("os.environ", {"AWS_DEFAULT_REGION": "us-east-1"}):
-        resources = expand(TEMPLATE).cloudformation["Resources"]
-    allowed: dict[str, set[str]] = {}
-    for name, one in resources.items():
-        if one["Type"] == "AWS::Lambda::Function":
-            role = resources[one["Properties"]["Role"]["Fn::GetAtt"][0]]
-            allowed[name] = {
-                action
-                for policy in role["Properties"].get("Policies", ())
-                for statement in policy["PolicyDocument"]["Statement"]
-                for action in _listed(statement["Action"])
-            }
-    return allowed
-
-
 def _listed(actions: str | list[str]) -> list[str]:
     return [actions] if isinstance(actions, str) else actions
 
@@ -359,34 +358,74 @@ def _names(resource: Any) -> str:
     return found[0]
 
 
-def _allowed_to_nodes() -> set[str]:
+def _allowed_to_nodes(resources: dict[str, Any]) -> set[str]:
     """Each action and what it may be done to, by the managed policies of a node's role."""
-    resources = yaml_parse(TEMPLATE.read_text())["Resources"]
     role = resources["NodeRole"]["Properties"]
     assert "Policies" not in role
     return {
         f"{action} {_names(statement['Resource'])}"
         for policy in role["ManagedPolicyArns"]
+        if isinstance(policy, dict)
         for statement in resources[policy["Ref"]]["Properties"]["PolicyDocument"]["Statement"]
         for action in _listed(statement["Action"])
     }
 
 
-ALLOWED: Final = _allowed()
+def _machine_of(resource: str, waiters: set[str]) -> str:
+    """The machine that waits with a token, where a resource is one."""
+    if not resource.startswith(TASK):
+        return resource
+    is_assignment = resource.removeprefix(TASK) in waiters
+    return POLICIES.arn("AssignmentMachine" if is_assignment else "PrefetchMachine")
 
 
-@pytest.mark.parametrize("function", sorted(ALLOWED.keys() - {"AuthorizeFunction"}))
-def test_a_function_may_do_what_it_does_and_nothing_else(calls: Calls, function: str) -> None:
-    allowed = ALLOWED[function]
-    of_lambda = KEY_USES["sqs:SendMessage"] if "sqs:SendMessage" in allowed else set()
+def _waiters(site: Site) -> set[str]:
+    return {json.loads(one["input"])["request"]["waiter"] for one in site.executions("Prefetch")}
 
-    assert calls.made[function] | of_lambda == allowed - NOT_CALLS.keys()
+
+def _allowed_to(function: str, policies: Policies) -> list[Grant]:
+    """What is in its role's own policies."""
+    role = ROLES[function]
+    return [one for one in policies.grants() if one.holder == role and one.action != MANAGED]
+
+
+POLICIES: Final = Policies(read_template())
+ROLES: Final[dict[str, str]] = {
+    name: given["Role"]["Fn::GetAtt"][0]
+    for name, given in POLICIES.of_type("AWS::Lambda::Function")
+}
+FUNCTIONS: Final = sorted(ROLES.keys() - {"AuthorizeFunction"})
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_do_what_it_does_and_nothing_else(
+    calls: Calls, function: str, site: Site
+) -> None:
+    used = calls.used(function, waiters=_waiters(site))
+
+    assert list(faults(_allowed_to(function, POLICIES), used)) == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_functions_policy_with_an_action_less_or_more_is_found(
+    calls: Calls, function: str, site: Site
+) -> None:
+    used = calls.used(function, waiters=_waiters(site))
+    every = [one for one in mutations(read_template()) if one.holder == ROLES[function]]
+    changed = [one for one in every if not one.is_managed]
+
+    assert len(changed) > 1
+    assert [
+        one
+        for one in changed
+        if not list(faults(_allowed_to(function, Policies(one.template())), used))
+    ] == []
 
 
 def test_a_node_may_do_what_it_does_and_nothing_else(
     calls: Calls, node_requests: NodeRequests, site: Site
 ) -> None:
-    waiters = {json.loads(one["input"])["request"]["waiter"] for one in site.executions("Prefetch")}
+    waiters = _waiters(site)
 
     def made() -> set[str]:
         # orders, records and plans are encrypted with the key, which services ask for the node
@@ -394,12 +433,22 @@ def test_a_node_may_do_what_it_does_and_nothing_else(
 
     late = {"s3:PutObject AuditBucket", "states:SendTaskFailure PrefetchMachine"}
     until(lambda: late <= made(), "a checkpoint, one a minute, and the failure", within_s=90)
-    assert made() == _allowed_to_nodes()
+    assert made() == _allowed_to_nodes(POLICIES.resources)
+
+
+def test_a_nodes_policy_with_an_action_less_or_more_is_found() -> None:
+    """Of a node's, the test above compares sets."""
+    changed = [one for one in mutations(read_template()) if one.holder == "NodeRole"]
+    shipped = _allowed_to_nodes(POLICIES.resources)
+    managed = [one for one in changed if one.is_managed and "Administrator" in one.name]
+
+    assert len(changed) - len(managed) > 10
+    assert [
+        one.name
+        for one in changed
+        if one not in managed and _allowed_to_nodes(one.template()["Resources"]) == shipped
+    ] == []
 
 
 def test_the_authorizer_may_do_nothing() -> None:
-    assert ALLOWED["AuthorizeFunction"] == set()
-
-
-def test_no_action_is_a_wildcard() -> None:
-    assert [one for every in ALLOWED.values() for one in every if "*" in one] == []
+    assert _allowed_to("AuthorizeFunction", POLICIES) == []

@@ -244,8 +244,12 @@ def test_a_lost_event_is_found_by_reconcile(site: Site, teleprefetch: Command) -
     [broken] = [one for one in findings if one["health"] == "failure"]
     assert f"aws events enable-rule --name {rule}" in broken["cure"]
     events.enable_rule(Name=rule)
+    told = teleprefetch("reconcile", "--dry-run", "--json")
+    started = {one["kind"] for one in told.pop("found") if one["action"] == "start"}
+    assert started == {"import job", "image set"}
     done = teleprefetch("reconcile", "--reason", "an event was lost", "--json")
     assert done["imports_started"] == 1
+    assert done == told | {"dry_run": False}
 
     until(lambda: site.held(report.StudyInstanceUID), "the study at the node", within_s=60)
     site.quiet()

@@ -43,6 +43,7 @@ def call(name: str, event: dict[str, Any]) -> Any:
         ("ORIGINS", '{"a": {"kind": "dicomweb", "url": "http://user:secret@x"}}'),
         ("ROUTING", '{"nodes": {}, "locations": {}}'),
         ("ROUTING", '{"nodes": {"n": "https://q"}, "locations": {"home": ["other"]}}'),
+        ("IMPORT_LOCATIONS", '["home", "secret"]'),
         ("BUDGET_BYTES", "0"),
         ("TABLE_NAME", ""),
     ],
@@ -55,6 +56,30 @@ def test_a_wrong_setting_is_refused_by_its_name_and_not_repeated(
     with pytest.raises(InvalidPayloadError, match=variable.lower()) as caught:
         runtime.settings()
     assert "secret" not in str(caught.value)
+
+
+def test_a_location_that_imports_warm_and_nobody_routes_is_told_by_its_place_in_the_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("IMPORT_LOCATIONS", '["home", "hme"]')
+
+    with pytest.raises(InvalidPayloadError) as caught:
+        runtime.settings()
+
+    assert str(caught.value) == (
+        "settings.import_locations: Value error, location 2 of the list is not in ROUTING.locations"
+    )
+
+
+def test_of_a_routing_that_is_wrong_the_locations_are_not_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROUTING", '{"nodes": {}, "locations": {}}')
+
+    with pytest.raises(InvalidPayloadError) as caught:
+        runtime.settings()
+
+    assert "import_locations" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

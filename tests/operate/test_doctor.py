@@ -221,7 +221,9 @@ PLANTED: dict[str, tuple[Callable[[LocalAws], None], str, str, str]] = {
     ),
     "a table without an index": (drop_index, "table", "by_patient", "one index at a time"),
     "a bucket that is gone": (delete_bucket, "documents", "no bucket", "deploy the stack again"),
-    "an unknown location": (unknown_location, "routing", "away", "parameter Routing"),
+    "an unknown location": (
+        unknown_location, "settings", "import_locations: ", "change the parameter",
+    ),
     "settings that are none": (broken_routing, "settings", "routing", "deploy the stack again"),
     "an issuer without keys": (issuer_without_keys, "keys", "cannot be had", "reachable"),
     "a watchdog that does not run": (overdue_notice, "gate", "past their deadline", "reconcile"),

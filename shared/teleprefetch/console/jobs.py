@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ _MOST_KEPT: Final = 50
 
 @dataclass(slots=True)
 class Job:
-    """One piece of work; its own thread writes, pages read.
+    """One piece of work; its own thread writes, pages read it `as_now`.
 
     Attributes:
         kind: what it is, which is where its page is: `preview`, `replay`, `rules`, `actpreview` or
@@ -48,6 +48,14 @@ class Job:
         if self.is_stopped:
             raise OriginUnavailableError("console: it ended before this was done")
 
+    def as_now(self) -> "Job":
+        """What it is at this moment, which does not change while a page is made of it.
+
+        Its end is read first: what has ended here has all that came of it.
+        """
+        ended_at = self.ended_at
+        return replace(self, ended_at=ended_at, done=list(self.done))
+
 
 class Jobs:
     """The jobs of this process, the last fifty of them.
@@ -77,19 +85,21 @@ class Jobs:
             job = Job(id=job_id, kind=kind, by=by, begun_at=self._clock(), about=about)
             thread = threading.Thread(target=self._run, args=(job, work), name=f"job-{kind}")
             self._jobs[job_id], self._threads[job_id] = job, thread
-        thread.start()
+            thread.start()  # before the lock is left: `close` waits for what has started
         return job
 
     def of(self, job_id: str, kind: str) -> Job | None:
-        """A job of that kind, if it is still known."""
+        """A job of that kind as it is now, if it is still known."""
         job = self._jobs.get(job_id)
-        return job if job is not None and job.kind == kind else None
+        return job.as_now() if job is not None and job.kind == kind else None
 
     def close(self) -> None:
         """End what is under way between two of its steps, and wait for that."""
-        for job in self._jobs.values():
+        with self._lock:
+            jobs, threads = tuple(self._jobs.values()), tuple(self._threads.values())
+        for job in jobs:
             job.is_stopped = True
-        for thread in list(self._threads.values()):
+        for thread in threads:
             thread.join()
 
     def _run(self, job: Job, work: Callable[[Job], None]) -> None:

@@ -15,6 +15,7 @@ from teleprefetch.model import Priority
 from teleprefetch.operate import acts, previews
 from teleprefetch.operate.acts import Actor
 from teleprefetch.operate.previews import Line, known_node, known_origin
+from teleprefetch.operate.reconciling import reconcile
 from teleprefetch.operate.site import Site
 
 _MOST_HOURS: Final = 24 * 90
@@ -191,15 +192,7 @@ class Reconcile:
         now: datetime,
     ) -> tuple[Line, ...]:
         """Run them; a notice that another released meanwhile is not released again."""
-        found = acts.reconcile(site, window_hours=self.window_hours, now=now)
-        acts.record(
-            site,
-            actor,
-            f"reconcile: {found.imports_started} imports started,"
-            f" {found.notices_published} notices released",
-            now=now,
-        )
-        return previews.swept(found)
+        return previews.swept(reconcile(site, actor, window_hours=self.window_hours, now=now))
 
 
 def wanted_act(site: Site, field: Field) -> Wanted:

@@ -1,7 +1,6 @@
-"""Operators' commands that act: replay, warm, purge, reconcile, drain."""
+"""Operators' commands that act: replay, warm, purge, drain."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, get_args
 
@@ -14,7 +13,7 @@ from teleprefetch.model import Priority
 from teleprefetch.operate import acts
 from teleprefetch.operate.acts import Actor
 from teleprefetch.operate.commands import AsJson, Since, StackName, now, open_site
-from teleprefetch.operate.present import PROBLEM, answered, print_json, print_table, say
+from teleprefetch.operate.present import PROBLEM, answered, print_json, print_table, print_told, say
 from teleprefetch.operate.replay import Replayed
 from teleprefetch.operate.replay import replay as replayed
 from teleprefetch.operate.replay_rules import Mode
@@ -130,7 +129,7 @@ def warm(
         site = open_site(stack)
         prefetch_id = acts.warm(
             site,
-            _actor(reason, by),
+            actor_of(reason, by),
             origin_id=_origin(site, origin),
             study_instance_uid=_uid(study),
             reading_location=location,
@@ -143,7 +142,7 @@ def warm(
                 site, prefetch_id, within_s=wait, say=say, now=now, sleep=time.sleep
             )
         told = {"prefetch_id": prefetch_id, "outcome": outcome}
-        _print(told, f"{prefetch_id}: {outcome or 'begun'}", as_json=as_json)
+        print_told(told, f"{prefetch_id}: {outcome or 'begun'}", as_json=as_json)
         return 0 if outcome in {None, "warm", "none relevant"} else PROBLEM
 
     answered(act)
@@ -177,7 +176,7 @@ def purge(
         ids = tuple(image_set or ())
         if study is not None:
             ids = acts.image_sets_of(site, _uid(study), origin_id)
-        actor = _actor(reason, by)
+        actor = actor_of(reason, by)
         if not yes and not typer.confirm(f"Forget {len(ids)} image sets for good?", err=True):
             return PROBLEM
         orders = acts.purge(
@@ -185,41 +184,7 @@ def purge(
             study_instance_uid=study, now=now(),
         )  # fmt: skip
         told = {"image_sets": len(ids), "orders": orders}
-        _print(told, f"{orders} purge orders sent, {len(ids)} image sets", as_json=as_json)
-        return 0
-
-    answered(act)
-
-
-def reconcile(
-    stack: StackName = None,
-    window_hours: Annotated[
-        int | None, typer.Option(min=1, help="How far back; else SWEEP_WINDOW_HOURS.")
-    ] = None,
-    reason: Reason = "reconcile",
-    by: By = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run the sweeps now: imports whose event was lost, notices past their deadline.
-
-    Exit code 0: done. 1: the archive or AWS does not answer. 2: an option is not what it should be.
-    """
-
-    def act() -> int:
-        site = open_site(stack)
-        hours = window_hours or site.settings.sweep_window_hours
-        found = acts.reconcile(site, window_hours=hours, now=now())
-        actor = _actor(reason, by)
-        acts.record(site, actor, f"reconcile: {found.imports_started} imports"
-                    f" and {found.image_sets_started} image sets started,"
-                    f" {found.notices_published} notices released", now=now())  # fmt: skip
-        line = (
-            f"{found.imports_started} of {found.imports_ended} ended imports and"
-            f" {found.image_sets_started} of {found.image_sets_changed} image sets had no outcome"
-            f" and were started; {found.notices_published} of {found.notices_overdue} overdue"
-            " notices were released"
-        )
-        _print(found.model_dump(mode="json"), line, as_json=as_json)
+        print_told(told, f"{orders} purge orders sent, {len(ids)} image sets", as_json=as_json)
         return 0
 
     answered(act)
@@ -244,10 +209,12 @@ def drain(
 
     def act() -> int:
         site = open_site(stack)
-        actor = _actor(reason, by)
+        actor = actor_of(reason, by)
         if undo:
             acts.undrain(site, actor, node, now=now())
-            _print({"node": node, "drained": False}, f"{node}: gets orders again", as_json=as_json)
+            print_told(
+                {"node": node, "drained": False}, f"{node}: gets orders again", as_json=as_json
+            )
             return 0
         acts.drain(site, actor, node, now=now())
         alone = acts.alone_without(site, node)
@@ -256,20 +223,18 @@ def drain(
         if wait:
             acts.wait_until_empty(site, node, within_s=wait, say=say, now=now, sleep=time.sleep)
         told = {"node": node, "drained": True, "locations_without_another": alone}
-        _print(told, f"{node}: gets no more orders", as_json=as_json)
+        print_told(told, f"{node}: gets no more orders", as_json=as_json)
         return 0
 
     answered(act)
 
 
-def _print(told: Mapping[str, object], line: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(told)
-    else:
-        print_table("", ("",), (), empty=line)
+def actor_of(reason: str, by: str | None) -> Actor:
+    """Who acts and why, by the options.
 
-
-def _actor(reason: str, by: str | None) -> Actor:
+    Raises:
+        InvalidPayloadError: no reason is given.
+    """
     if not reason:
         raise InvalidPayloadError("--reason: missing; say why, it is recorded")
     return Actor(by=by or caller(), reason=reason)

@@ -1,4 +1,4 @@
-"""What operators do beside replays: warm, purge, sweep, drain; who and why is recorded."""
+"""What operators do beside replays and sweeps: warm, purge, drain; who and why is recorded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +7,11 @@ from typing import Any
 
 from teleprefetch.adapters.aws_errors import in_our_words
 from teleprefetch.errors import DeadlineExceededError, InvalidPayloadError
-from teleprefetch.model import Priority, PurgeOrder, Value
+from teleprefetch.model import Priority, PurgeOrder
 from teleprefetch.operate.site import Site, client
 from teleprefetch.operate.status import queue_depth
 from teleprefetch.prefetch import PrefetchRequest, digest_of
-from teleprefetch.run_records import Run
-from teleprefetch.steps import sweep_assignments, sweep_imports
+from teleprefetch.run_records import Run, RunOutcome
 
 Say = Callable[[str], None]
 
@@ -23,17 +22,6 @@ class Actor:
 
     by: str
     reason: str
-
-
-class Reconciled(Value):
-    """What the sweeps found: imports without an outcome, notices past their deadline."""
-
-    imports_ended: int
-    imports_started: int
-    image_sets_changed: int
-    image_sets_started: int
-    notices_overdue: int
-    notices_published: int
 
 
 def warm(
@@ -153,38 +141,6 @@ def purge(
     return len(orders)
 
 
-def reconcile(site: Site, *, window_hours: int, now: datetime, is_dry: bool = False) -> Reconciled:
-    """Run both sweeps: imports whose event was lost, notices that are past their deadline.
-
-    A dry one starts and releases nothing, and counts what it would.
-    """
-    if is_dry:
-        late = sweep_assignments.late(desk=site.desk, histories=site.histories, now=now)
-        notices = sweep_assignments.Swept(overdue=late, published=late)
-    else:
-        notices = sweep_assignments.run(
-            desk=site.desk, gate=site.settings.gate, histories=site.histories, now=now
-        )
-    imports = sweep_imports.run(
-        import_jobs=site.import_jobs,
-        changes=site.image_set_changes,
-        outcomes=site.outcomes,
-        executions=_NoMachine() if is_dry else _ImportMachine(site),
-        window_hours=window_hours,
-        now=now,
-        grace=timedelta(0),
-        image_sets_window=timedelta(hours=window_hours),
-    )
-    return Reconciled(
-        imports_ended=imports.ended,
-        imports_started=imports.started,
-        image_sets_changed=imports.image_sets,
-        image_sets_started=imports.image_sets_started,
-        notices_overdue=notices.overdue,
-        notices_published=notices.published,
-    )
-
-
 def drain(site: Site, actor: Actor, node: str, *, now: datetime) -> None:
     """Send a node no more orders; those in its queue are still carried out.
 
@@ -228,7 +184,15 @@ def wait_until_empty(
         sleep(2)
 
 
-def record(site: Site, actor: Actor, what: str, *, now: datetime, **about: Any) -> None:
+def record(
+    site: Site,
+    actor: Actor,
+    what: str,
+    *,
+    now: datetime,
+    outcome: RunOutcome = "done",
+    **about: Any,
+) -> None:
     """Write down who did what, and why."""
     known = {name: value for name, value in about.items() if value is not None}
     site.runs.record(
@@ -236,7 +200,7 @@ def record(site: Site, actor: Actor, what: str, *, now: datetime, **about: Any) 
             run_id="command-" + digest_of(what, actor.by, now.isoformat()),
             kind="command",
             at=now,
-            outcome="done",
+            outcome=outcome,
             cause=what,
             by=actor.by,
             reason=actor.reason,
@@ -259,20 +223,3 @@ def alone_without(site: Site, node: str) -> tuple[str, ...]:
 def _known(site: Site, node: str) -> None:
     if node not in site.settings.routing.nodes:
         raise InvalidPayloadError("NODE: not in ROUTING.nodes")
-
-
-class _ImportMachine:
-    """`ports.Executions` of the import machine."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def start(self, name: str, state: dict[str, Any]) -> bool:
-        return self._site.histories.start("import", name, state)
-
-
-class _NoMachine:
-    """`ports.Executions` that starts nothing and says that it did."""
-
-    def start(self, name: str, state: dict[str, Any]) -> bool:  # noqa: ARG002
-        return True

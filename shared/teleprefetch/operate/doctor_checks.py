@@ -23,16 +23,9 @@ _FETCH_S: Final = 3.0
 
 
 def routing(patient: Patient) -> Iterator[Finding]:
-    """Locations that imports warm are known, and each has a node that takes orders."""
+    """Each location has a node that takes orders."""
     settings = patient.site.settings
     known = settings.routing.locations
-    for location in settings.import_locations:
-        if location not in known:
-            yield failure(
-                "routing",
-                f"IMPORT_LOCATIONS names {location}, which ROUTING does not know",
-                "add the location to the parameter Routing, or take it out of ImportLocations",
-            )
     drained = patient.site.nodes.drained()
     for location, nodes in known.items():
         if drained.issuperset(nodes):

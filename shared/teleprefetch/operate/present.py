@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -52,6 +52,14 @@ def print_table(
         console.print(table, soft_wrap=False)
     else:
         console.print(f"{title}: {empty}" if title else empty, markup=False)
+
+
+def print_told(told: Mapping[str, object], line: str, *, as_json: bool) -> None:
+    """Print what was done: in one line, or as one JSON object."""
+    if as_json:
+        print_json(told)
+    else:
+        out().print(line, markup=False)
 
 
 def plain(cell: object) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from teleprefetch.errors import InvalidPayloadError, PrefetchError
 from teleprefetch.operate import acts
+from teleprefetch.operate.reconciling import Reconciled, would_reconcile
 from teleprefetch.operate.site import Site
 from teleprefetch.operate.status import queue_depth
 
@@ -105,10 +106,11 @@ def of_undrain(site: Site, node: str) -> tuple[Line, ...]:
 
 def of_reconcile(site: Site, *, window_hours: int, now: datetime) -> tuple[Line, ...]:
     """How many imports would be started, and how many notices released."""
-    return swept(acts.reconcile(site, window_hours=window_hours, now=now, is_dry=True))
+    counts, _found = would_reconcile(site, window_hours=window_hours, now=now)
+    return swept(counts)
 
 
-def swept(found: acts.Reconciled) -> tuple[Line, ...]:
+def swept(found: Reconciled) -> tuple[Line, ...]:
     """What the sweeps started and released, or would; what is nothing is left out."""
     counted = (
         (found.imports_started, "imports that have no outcome: started"),

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
 
 from teleprefetch.adapters.aws_errors import in_our_words
+from teleprefetch.adapters.data_stores import of_data_stores
 from teleprefetch.adapters.dynamodb import DynamoAssignments, DynamoOutcomes, DynamoProgress
 from teleprefetch.adapters.dynamodb_nodes import DynamoNodes
 from teleprefetch.adapters.dynamodb_runs import DynamoRuns
@@ -26,8 +27,11 @@ from teleprefetch.adapters.s3 import S3Documents
 from teleprefetch.errors import InvalidPayloadError
 from teleprefetch.ports import ImportJobs, Origin
 from teleprefetch.run_records import Machine
-from teleprefetch.settings import HealthImagingOrigin, PipelineSettings, from_environment
+from teleprefetch.settings import PipelineSettings, from_environment
 from teleprefetch.steps.release_assignment import Desk
+
+if TYPE_CHECKING:
+    from mypy_boto3_medical_imaging.client import HealthImagingClient
 
 STACK_VARIABLE: Final = "TELEPREFETCH_STACK"
 TOKEN_VARIABLE: Final = "TELEPREFETCH_TOKEN_FILE"  # noqa: S105 - the name of a variable
@@ -48,10 +52,10 @@ class Stack:
     resources: Mapping[str, str]
 
 
-def client(service: str) -> Any:
+def client(service: str, *, region: str | None = None) -> Any:
     """A client that gives up soon, since a person waits; made in any thread."""
     with _MAKING:  # boto3's session is not for several threads at once (its guide, "Session")
-        return boto3.client(service, config=_CLIENTS)  # type: ignore[call-overload]
+        return boto3.client(service, region_name=region, config=_CLIENTS)  # type: ignore[call-overload]
 
 
 def read_stack(name: str) -> Stack:
@@ -174,28 +178,16 @@ class Site:
         return open_origins(self.settings.origins)
 
     @cached_property
-    def image_set_changes(self) -> dict[str, HealthImagingChanges]:
+    def image_set_changes(self) -> Mapping[str, HealthImagingChanges]:
         """What changed in each data store."""
-        return {
-            origin_id: HealthImagingChanges(
-                boto3.client("medical-imaging", region_name=origin.region, config=_CLIENTS),
-                origin_id,
-            )
-            for origin_id, origin in self.settings.origins.items()
-            if isinstance(origin, HealthImagingOrigin)
-        }
+        return of_data_stores(self.settings.origins, HealthImagingChanges, client=_medical_imaging)
 
     @cached_property
-    def import_jobs(self) -> dict[str, ImportJobs]:
+    def import_jobs(self) -> Mapping[str, ImportJobs]:
         """The import jobs of each data store."""
-        return {
-            origin_id: HealthImagingImportJobs(
-                boto3.client("medical-imaging", region_name=origin.region, config=_CLIENTS),
-                origin_id,
-            )
-            for origin_id, origin in self.settings.origins.items()
-            if isinstance(origin, HealthImagingOrigin)
-        }
+        return of_data_stores(
+            self.settings.origins, HealthImagingImportJobs, client=_medical_imaging
+        )
 
     @cached_property
     def lookup_keys(self) -> KmsLookupKeys:
@@ -232,6 +224,11 @@ class Site:
     @cached_property
     def _table(self) -> tuple[Any, str, int]:
         return client("dynamodb"), self.settings.table_name, self.settings.records_kept_days
+
+
+def _medical_imaging(region: str) -> "HealthImagingClient":
+    made: HealthImagingClient = client("medical-imaging", region=region)
+    return made
 
 
 def _token(path: str) -> str:

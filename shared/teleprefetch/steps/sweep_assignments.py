@@ -8,7 +8,7 @@ Functions' own executions.
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from teleprefetch.errors import PrefetchError
 from teleprefetch.model import Value
@@ -28,6 +28,13 @@ class Swept(Value):
 
     overdue: int
     published: int
+
+
+class Late(NamedTuple):
+    """A notice that nothing else has released, and how that is known."""
+
+    assignment_id: str
+    why: str
 
 
 def run(*, desk: Desk, gate: Gate, histories: Histories, now: datetime) -> Swept:
@@ -50,9 +57,20 @@ def run(*, desk: Desk, gate: Gate, histories: Histories, now: datetime) -> Swept
     return Swept(overdue=overdue, published=published)
 
 
-def late(*, desk: Desk, histories: Histories, now: datetime) -> int:
-    """How many notices `run` would look at now: past their deadline, or behind a failure."""
-    return sum(1 for _ in (*_overdue(desk, now=now), *_failed(desk, histories, now=now)))
+def late(*, desk: Desk, histories: Histories, now: datetime) -> tuple[Late, ...]:
+    """The notices that `run` would look at now, each once; those past their deadline first."""
+    overdue = [
+        (state, f"its deadline was {state['detail']['deadline_at']}")
+        for state in _overdue(desk, now=now)
+    ]
+    failed = [
+        (json.loads(event["detail"]["input"]), f"its execution {event['detail']['status']}")
+        for event in _failed(desk, histories, now=now)
+    ]
+    found: dict[str, str] = {}
+    for state, why in (*overdue, *failed):
+        found.setdefault(state["detail"]["assignment_id"], why)
+    return tuple(Late(assignment_id, why) for assignment_id, why in found.items())
 
 
 def _overdue(desk: Desk, *, now: datetime) -> Iterator[dict[str, Any]]:

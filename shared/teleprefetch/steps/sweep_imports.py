@@ -4,10 +4,11 @@ HealthImaging's events may be lost: the EventBridge reference calls their delive
 Import jobs are looked through, and image sets too: what came by STOW-RS has no job.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from teleprefetch.domain.import_events import import_id_of
 from teleprefetch.model import Value
@@ -22,6 +23,7 @@ _ASKED_AT_ONCE: Final = 16
 # (developer guide, "Using Amazon EventBridge").
 _MADE: Final = ("CREATED", "COPIED")
 _CHANGED: Final = ("UPDATED", "COPIED", "CREATED")
+T = TypeVar("T")
 
 
 class ImageSetChanges(Protocol):
@@ -43,6 +45,16 @@ class Swept(Value):
     image_sets_started: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """How much ended and changed in the window, and which of it has no outcome."""
+
+    ended: int
+    jobs: tuple[EndedImportJob, ...]
+    changed: int
+    image_sets: tuple[ChangedImageSet, ...]
+
+
 def run(
     *,
     import_jobs: Mapping[str, ImportJobs],
@@ -58,9 +70,43 @@ def run(
 
     An execution is named by the import, so that what is still being worked on, or was started by
     an earlier sweep, is not started again. What ended or changed within `grace` is left to its
-    event; started all the same, it would cost a search and nothing twice. Of an image set the
-    latest change counts: it brings what came before it.
+    event; started all the same, it would cost a search and nothing twice.
     """
+    found = lost(
+        import_jobs=import_jobs,
+        changes=changes,
+        outcomes=outcomes,
+        window_hours=window_hours,
+        now=now,
+        grace=grace,
+        image_sets_window=image_sets_window,
+    )
+
+    def start(event: dict[str, Any]) -> bool:
+        return executions.start(import_id_of(event), event)
+
+    of_jobs = [event_of(job) for job in found.jobs]
+    of_image_sets = [events_of(image_set)[0] for image_set in found.image_sets]
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as asking:
+        return Swept(
+            ended=found.ended,
+            started=sum(asking.map(start, of_jobs)),
+            image_sets=found.changed,
+            image_sets_started=sum(asking.map(start, of_image_sets)),
+        )
+
+
+def lost(
+    *,
+    import_jobs: Mapping[str, ImportJobs],
+    changes: Mapping[str, ImageSetChanges],
+    outcomes: Outcomes,
+    window_hours: int,
+    now: datetime,
+    grace: timedelta = GRACE,
+    image_sets_window: timedelta = IMAGE_SETS_WINDOW,
+) -> Lost:
+    """What `run` would start; of an image set the latest change counts: it brings the earlier."""
     window = timedelta(hours=window_hours)
     until = now - grace
     ended = [
@@ -74,15 +120,12 @@ def run(
         for store in changes.values()
         for image_set in store.between(now - min(window, image_sets_window), until)
     ]
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as asking:
-        return Swept(
-            ended=len(ended),
-            started=_started(asking, [(event_of(job),) for job in ended], outcomes, executions),
-            image_sets=len(changed),
-            image_sets_started=_started(
-                asking, [events_of(image_set) for image_set in changed], outcomes, executions
-            ),
-        )
+    return Lost(
+        ended=len(ended),
+        jobs=_without_outcome(ended, lambda job: (event_of(job),), outcomes),
+        changed=len(changed),
+        image_sets=_without_outcome(changed, events_of, outcomes),
+    )
 
 
 def event_of(job: EndedImportJob) -> dict[str, Any]:
@@ -100,7 +143,7 @@ def event_of(job: EndedImportJob) -> dict[str, Any]:
 
 
 def events_of(image_set: ChangedImageSet) -> tuple[dict[str, Any], ...]:
-    """The events one of which should have come; a search does not tell what was done."""
+    """The events one of which should have come, the likeliest first; a search does not tell."""
     return tuple(
         {
             "source": "aws.medical-imaging",
@@ -117,17 +160,14 @@ def events_of(image_set: ChangedImageSet) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _started(
-    asking: ThreadPoolExecutor,
-    imports: Iterable[tuple[dict[str, Any], ...]],
-    outcomes: Outcomes,
-    executions: Executions,
-) -> int:
-    """How many were started: the first event of each of which none has an outcome."""
+def _without_outcome(
+    imports: list[T], events: Callable[[T], tuple[dict[str, Any], ...]], outcomes: Outcomes
+) -> tuple[T, ...]:
+    """Those of which none of the events has an outcome."""
 
-    def start(events: tuple[dict[str, Any], ...]) -> bool:
-        if any(outcomes.outcome(import_id_of(event)) is not None for event in events):
-            return False
-        return executions.start(import_id_of(events[0]), events[0])
+    def is_lost(one: T) -> bool:
+        return all(outcomes.outcome(import_id_of(event)) is None for event in events(one))
 
-    return sum(asking.map(start, imports))
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as asking:
+        are_lost = asking.map(is_lost, imports)
+        return tuple(one for one, is_it in zip(imports, are_lost, strict=True) if is_it)
