@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import boto3
 import pytest
@@ -18,7 +19,7 @@ HOLDER: Final = "ViewerDeployPolicy"
 
 
 @pytest.fixture
-def used(deployed: Any, archive: Path, monkeypatch: pytest.MonkeyPatch) -> set[Grant]:
+def used(deployed: Any, archive: Path) -> set[Grant]:
     """What both commands ask, on moto."""
     bucket = deployed()
     # the template calls a stack by another name
@@ -31,9 +32,10 @@ def used(deployed: Any, archive: Path, monkeypatch: pytest.MonkeyPatch) -> set[G
 
     session = boto3.Session()
     session.events.register_first(EVERY_CALL, note)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
-    assert run("config", "--stack", STACK).exit_code == 0
-    assert deploy(archive).exit_code == 0
+    # not longer than moto lasts, which puts its own back: a session keeps its credentials
+    with patch.object(boto3, "DEFAULT_SESSION", session):
+        assert run("config", "--stack", STACK).exit_code == 0
+        assert deploy(archive).exit_code == 0
     return {Grant(holder=HOLDER, action=action, resource=arn) for action, arn in asked}
 
 

@@ -59,6 +59,8 @@ class Away:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConsoleSite]:
     """One notice is overdue; a job and an image set have no outcome."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    # commands look at the clock: minutes may have passed since this file was read
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC))
     with mock_aws():
         site = busy_site(NOW)
         site.import_jobs[DATASTORE_ID] = Store()
